@@ -1,0 +1,58 @@
+"""Writes that survive a crash: to a temporary name first, then one atomic rename."""
+
+import os
+import shutil
+import uuid
+from contextlib import contextmanager
+from pathlib import Path
+
+
+class UserError(Exception):
+    """Bad input, said in one sentence: what was wrong, where, how to fix it.
+
+    Commands print the sentence and exit with status 2 (see `main_guard`).
+    """
+
+
+@contextmanager
+def atomic_path(path):
+    """Yield a temporary path beside `path`; on success it becomes `path`, on failure it is removed.
+
+    The caller creates a file or a folder at the yielded path. A reader never sees a half-written
+    `path`: it is either the old version, the new one, or not there.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.{uuid.uuid4().hex[:8]}.part")
+    try:
+        yield temporary
+        if temporary.is_file():
+            with open(temporary, "rb+") as written:
+                os.fsync(written.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        remove(temporary)
+        raise
+
+
+def remove(path):
+    """Remove a file or a whole folder; nothing happens if there is none."""
+    path = Path(path)
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def main_guard(main):
+    """Run a command's `main()`: a `UserError` becomes one line on stderr and exit status 2."""
+    import sys
+
+    try:
+        sys.exit(main() or 0)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        sys.exit(130)

@@ -1,0 +1,28 @@
+"""Progress with the time that is left."""
+
+import sys
+
+from tqdm.auto import tqdm
+
+
+def enumerateWithEstimate(iterable, desc_str, start_ndx=0, total=None, shown=None):
+    """`enumerate(iterable)` that also shows a progress bar with the time left (chapter 11).
+
+    `start_ndx` items are skipped by the estimate only: they are yielded like the others, but the
+    clock starts after them, because the first batches wait for the loader's workers. `shown=False`
+    silences the bar; by default it appears on a terminal and stays quiet where output is captured.
+    """
+    if total is None:
+        total = len(iterable) if hasattr(iterable, "__len__") else None
+    if shown is None:
+        shown = sys.stderr.isatty()
+    bar = tqdm(
+        total=total, desc=desc_str, disable=not shown, leave=False, mininterval=0.2, dynamic_ncols=True
+    )
+    with bar:
+        for index, item in enumerate(iterable):
+            yield index, item
+            bar.update()
+            if start_ndx and index + 1 == start_ndx:
+                bar.start_t = bar._time()
+                bar.initial = bar.n

@@ -1,0 +1,43 @@
+"""The device to compute on, and one place to set every random seed."""
+
+import os
+import random
+
+import numpy as np
+import torch
+
+from util.files import UserError
+
+
+def get_device(name: str | None = None) -> torch.device:
+    """CUDA where there is a GPU, else the CPU. `name` or `COURSE_DEVICE` overrides ("cpu", "cuda:1").
+
+    Raises `UserError` for a device that this machine does not have.
+    """
+    name = name or os.environ.get("COURSE_DEVICE")
+    if name is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise UserError(
+            f"device '{name}' is not usable here; leave it out to let the course choose, "
+            "or run 'python course.py doctor' to see what this machine has"
+        ) from error
+    return device
+
+
+def seed_everything(seed: int) -> torch.Generator:
+    """Seed Python, NumPy and PyTorch (all devices); returns a CPU generator with the same seed."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
+    return torch.Generator().manual_seed(seed)
+
+
+def has_fast_bfloat16(device: torch.device) -> bool:
+    """True where bfloat16 is computed in hardware, so that autocast makes training faster."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return device.type == "cpu" and bool(torch.cpu.get_capabilities().get("avx512_bf16", False))
