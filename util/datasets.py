@@ -93,7 +93,7 @@ class Dataset:
         if self.generate is None:
             raise UserError(
                 f"no {self.name} data below {shown(data_root())} (looked for {', '.join(self.required)}); "
-                f"get it with 'python course.py data {self.name}' or set COURSE_DATA to the folder that has it"
+                f"get it with 'python course.py data {self.name}' or set COURSE_DATA to its folder"
             )
         return Found(self._generated(), False)
 
@@ -202,6 +202,10 @@ class Dataset:
                 state = "complete" if same else "broken"
             report.append((source.filename, state))
         return report
+
+    def check(self) -> list[str]:
+        """One line per file of the real source: there, missing or broken."""
+        return [f"{name}: {state}" for name, state in self.verify()]
 
     def forget_generated(self):
         """Remove the generated stand-in; the next `path()` makes it anew."""

@@ -67,3 +67,22 @@ def _smaller_png(encoded: str) -> str:
     image.quantize(256, dither=Image.Dither.NONE).save(buffer, "PNG", optimize=True)
     smaller = base64.b64encode(buffer.getvalue()).decode()
     return smaller if len(smaller) < len(encoded) else encoded
+
+
+def main(arguments=None):
+    """`python course.py notebooks [p1ch3 …]`: execute and write back all notebooks, or those named."""
+    import sys
+
+    names = sys.argv[1:] if arguments is None else arguments
+    total = 0.0
+    for path in sorted(NOTEBOOKS.glob("p*.ipynb")):
+        if names and not any(path.name.startswith(name + "_") or path.name == name for name in names):
+            continue
+        seconds = refresh(path)
+        total += seconds
+        print(f"{path.name:60} {seconds:6.1f} s  {path.stat().st_size / 1000:6.0f} KB", flush=True)
+    print(f"{'all':60} {total:6.1f} s")
+
+
+if __name__ == "__main__":
+    main()

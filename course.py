@@ -1,0 +1,188 @@
+#!/usr/bin/env python3
+"""The course's one command.
+
+    python3 course.py run              set up if needed, then the main job: from patients to a report
+    python3 course.py test [ARGS…]     set up if needed, then every test (ARGS go to pytest)
+    python3 course.py setup            make .venv with everything the course needs
+    python3 course.py lab              JupyterLab on the notebooks
+    python3 course.py doctor           what this machine can do, and what to do about the rest
+    python3 course.py data [NAME…]     list, download or verify datasets (--subset N, --check)
+    python3 course.py notebooks [CH…]  execute notebooks again and write them back (for maintainers)
+
+`--here` before the command uses the packages of the Python that runs this file (conda, Colab)
+instead of a `.venv` of its own. Only the standard library is needed until the environment exists.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+PROJECT = Path(__file__).resolve().parent
+LOCK = PROJECT / "requirements.lock"
+OLDEST, NEWEST = (3, 10), (3, 13)
+DISK_NEEDED_GB = 9
+STAMP = "course-ready.json"
+
+
+def fail(sentence: str):
+    print(f"error: {sentence}", file=sys.stderr)
+    raise SystemExit(2)
+
+
+def venv_folder() -> Path:
+    """`.venv` in the project; `COURSE_VENV` moves it (a read-only checkout needs that)."""
+    return Path(os.environ.get("COURSE_VENV") or PROJECT / ".venv").expanduser().absolute()
+
+
+def venv_python(folder: Path) -> Path:
+    return folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+
+
+def fingerprint() -> str:
+    """Changes when the locked requirements or the Python version do."""
+    text = LOCK.read_bytes() + str(sys.version_info[:2]).encode() + str(PROJECT).encode()
+    return hashlib.sha256(text).hexdigest()[:16]
+
+
+def problem_with(folder: Path) -> str | None:
+    """Why the environment in `folder` cannot be used as it is, or None when it can."""
+    if not folder.exists():
+        return "there is none yet"
+    try:
+        stamp = json.loads((folder / STAMP).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return "an earlier setup did not finish"
+    if stamp.get("fingerprint") != fingerprint():
+        return "the requirements, the Python version or the folder changed"
+    site = folder / stamp["site"]
+    gone = [name for name in stamp["packages"] if not (site / name).exists()]
+    if gone:
+        return f"{gone[0]} is missing from it"
+    try:
+        subprocess.run([str(venv_python(folder)), "-c", "pass"], check=True, capture_output=True, timeout=60)
+    except (OSError, subprocess.SubprocessError):
+        return "its Python does not start"
+    return None
+
+
+def setup() -> Path:
+    """Make the environment if it is not there or not whole; returns its Python. The stamp comes last."""
+    folder = venv_folder()
+    problem = problem_with(folder)
+    if problem is None:
+        return venv_python(folder)
+    if not OLDEST <= sys.version_info[:2] <= NEWEST:
+        fail(
+            f"this is Python {sys.version_info[0]}.{sys.version_info[1]}; the course runs on "
+            f"{OLDEST[0]}.{OLDEST[1]} to {NEWEST[0]}.{NEWEST[1]}: start it with one of those, "
+            "for example 'python3.12 course.py run'"
+        )
+    if folder.exists():
+        if not ((folder / "pyvenv.cfg").exists() or (folder / STAMP).exists() or not any(folder.iterdir())):
+            fail(f"{folder} is not a Python environment, so it was left alone; move it or set COURSE_VENV")
+        print(f"setup: removing the old environment ({problem})", flush=True)
+        shutil.rmtree(folder)
+    place = next(p for p in [folder, *folder.parents] if p.exists())
+    if not os.access(place, os.W_OK):
+        fail(f"{place} cannot be written; set COURSE_VENV (and COURSE_OUTPUT) to folders that can")
+    free_gb = shutil.disk_usage(place).free / 1e9
+    if free_gb < DISK_NEEDED_GB:
+        fail(
+            f"the environment needs {DISK_NEEDED_GB} GB and {free_gb:.1f} GB are free beside {place.name}; "
+            "make room, or set COURSE_VENV to a folder on a larger disk"
+        )
+    print(f"setup: installing PyTorch and friends into {folder.name} (once, a few minutes) …", flush=True)
+    start = time.monotonic()
+    try:
+        subprocess.run(
+            [sys.executable, "-m", "venv", str(folder)], check=True, capture_output=True, text=True
+        )
+    except subprocess.CalledProcessError as error:
+        shutil.rmtree(folder, ignore_errors=True)
+        said = (error.stderr or error.stdout or "").strip().splitlines() or ["no reason given"]
+        fail(
+            f"this Python cannot make virtual environments ({said[-1]}); install its venv and ensurepip "
+            "(on Debian and Ubuntu: 'apt install python3-venv')"
+        )
+    python = str(venv_python(folder))
+    pip = [python, "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
+    for step in (["-r", str(LOCK)], ["--no-deps", "--no-build-isolation", "-e", str(PROJECT)]):
+        if subprocess.run(pip + step).returncode != 0:
+            fail(
+                "installing the packages failed (pip's message is above); check the network and run "
+                "'python3 course.py setup' again"
+            )
+    write_stamp(folder)
+    print(f"setup: done in {time.monotonic() - start:.0f} s", flush=True)
+    return venv_python(folder)
+
+
+def write_stamp(folder: Path):
+    """Remember what was installed, so that the next start can tell a whole environment from a broken one."""
+    site = next(folder.rglob("site-packages"))
+    packages = sorted(
+        p.name for p in site.iterdir() if (p / "__init__.py").exists() or p.suffix == ".dist-info"
+    )
+    content = {
+        "fingerprint": fingerprint(),
+        "site": site.relative_to(folder).as_posix(),
+        "packages": packages,
+    }
+    temporary = folder / (STAMP + ".part")
+    temporary.write_text(json.dumps(content), encoding="utf-8")
+    os.replace(temporary, folder / STAMP)
+
+
+def python_for_the_course(here: bool) -> str:
+    if not here:
+        return str(setup())
+    try:
+        __import__("torch")
+    except ImportError:
+        fail("--here uses this Python's own packages, and PyTorch is not among them; leave --here out")
+    return sys.executable
+
+
+def call(python: str, *arguments: str) -> int:
+    """Run the course's Python in the project's folder; returns its exit status."""
+    environment = dict(os.environ, PYTHONUTF8="1")
+    parts = [str(PROJECT), environment.get("PYTHONPATH", "")]
+    environment["PYTHONPATH"] = os.pathsep.join(part for part in parts if part)
+    try:
+        return subprocess.run([python, *arguments], cwd=PROJECT, env=environment).returncode
+    except KeyboardInterrupt:
+        return 130
+
+
+def main(arguments: list[str]) -> int:
+    here = arguments[:1] == ["--here"]
+    command, *rest = arguments[here:] or ["help"]
+    modules = {
+        "run": ["-m", "p2ch14.main_job"],
+        "test": ["-m", "pytest"],
+        "lab": ["-m", "jupyterlab", "--notebook-dir", str(PROJECT / "notebooks")],
+        "doctor": ["-m", "util.doctor"],
+        "data": ["-m", "util.data_command"],
+        "notebooks": ["-m", "util.notebooks"],
+    }
+    if command in ("help", "-h", "--help"):
+        print(__doc__)
+        return 0
+    if command == "setup":
+        python = python_for_the_course(here)
+        print(f"ready: {Path(python).parent.parent.name}")
+        return 0
+    if command not in modules:
+        fail(f"there is no command '{command}'; 'python3 course.py help' lists them")
+    return call(python_for_the_course(here), *modules[command], *rest)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,5 @@
+"""Chapter 11: a classifier of candidate crops, and the training loop that later chapters reuse.
+
+Introduces `LunaModel`, `LunaBlock` (model), `LunaTrainingApp`, `computeBatchLoss`, `logMetrics`
+(training), `prepcache`. Takes `LunaDataset` from chapter 10 and the progress loop from `util`.
+"""
