@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import locale
 import os
 import shutil
 import subprocess
@@ -113,12 +114,11 @@ def setup() -> Path:
         )
     python = str(venv_python(folder))
     pip = [python, "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
-    for step in (["-r", str(LOCK)], ["--no-deps", "--no-build-isolation", "-e", str(PROJECT)]):
-        if subprocess.run(pip + step).returncode != 0:
-            fail(
-                "installing the packages failed (pip's message is above); check the network and run "
-                "'python3 course.py setup' again"
-            )
+    if subprocess.run([*pip, "-r", str(LOCK)]).returncode != 0:
+        fail(
+            "installing the packages failed (pip's message is above); check the network and run "
+            "'python3 course.py setup' again"
+        )
     write_stamp(folder)
     print(f"setup: done in {time.monotonic() - start:.0f} s", flush=True)
     return venv_python(folder)
@@ -127,6 +127,8 @@ def setup() -> Path:
 def write_stamp(folder: Path):
     """Remember what was installed, so that the next start can tell a whole environment from a broken one."""
     site = next(folder.rglob("site-packages"))
+    # The chapters become importable from any folder, in any kernel of this environment.
+    (site / "course.pth").write_text(f"{PROJECT}\n", encoding=locale.getpreferredencoding(False))
     packages = sorted(
         p.name for p in site.iterdir() if (p / "__init__.py").exists() or p.suffix == ".dist-info"
     )

@@ -1,0 +1,321 @@
+"""The training loop of chapter 11, which chapters 12, 13 and 14 reuse by overriding a method or two.
+
+    python -m p2ch11.training --epochs 2
+
+Read `LunaTrainingApp.main` first: it is the whole story. A variant overrides `initModel`,
+`initTrainDl`, `initValDl`, `computeBatchLoss` or `logMetrics`.
+"""
+
+import argparse
+import contextlib
+import datetime
+import math
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+from torch.utils.data import DataLoader
+
+from p2ch10.dsets import LunaDataset
+from p2ch11.model import LunaModel
+from util.files import UserError, atomic_path, main_guard
+from util.paths import output_root, shown
+from util.progress import enumerateWithEstimate
+from util.runtime import get_device, has_fast_bfloat16, seed_everything
+
+# Rows of the metrics tensor, one column per sample of an epoch.
+METRICS_LABEL_NDX = 0
+METRICS_PRED_NDX = 1
+METRICS_LOSS_NDX = 2
+METRICS_SIZE = 3
+
+
+class LunaTrainingApp:
+    """Trains `LunaModel` on candidate crops (chapter 11, "The main entry point for our application").
+
+    `sys_argv`: the command line as a list, or None for this process's own. Output goes to
+    `output/<chapter>/<comment>/`: `last.state` after every epoch, `best.state` whenever the score
+    improves, TensorBoard's files in `runs/`.
+    """
+
+    chapter = "p2ch11"
+    metrics_size = METRICS_SIZE
+    default_batch_size = 32
+    default_lr = 0.001
+    # The memory layout of convolutions that is fastest for this app's inputs.
+    memory_format = torch.channels_last_3d
+
+    def __init__(self, sys_argv=None):
+        parser = argparse.ArgumentParser(description=type(self).__doc__.splitlines()[0])
+        self.add_arguments(parser)
+        self.cli_args = parser.parse_args(sys_argv)
+        self.time_str = datetime.datetime.now().strftime("%Y-%m-%d_%H.%M.%S")
+        self.device = get_device(self.cli_args.device)
+        self.is_fast = not self.cli_args.plain
+        self.use_bfloat16 = self.is_fast and has_fast_bfloat16(self.device)
+        self.totalTrainingSamples_count = 0
+        self.first_epoch = 1
+        self.best_score = -math.inf
+        self.history = []
+        self._writers = {}
+        seed_everything(self.cli_args.seed)
+        self.model = self.initModel()
+        self.optimizer = self.initOptimizer()
+        if self.cli_args.resume:
+            self.load_checkpoint()
+
+    def add_arguments(self, parser):
+        """Declare the command line; a variant calls this one and adds its own."""
+        parser.add_argument("--epochs", type=int, default=1, help="passes over the training set")
+        parser.add_argument("--batch-size", type=int, default=self.default_batch_size)
+        parser.add_argument("--num-workers", type=int, default=0, help="processes that load data")
+        parser.add_argument("--lr", type=float, default=self.default_lr, help="learning rate")
+        parser.add_argument("--val-stride", type=int, default=5, help="every n-th scan is held out")
+        parser.add_argument("--epoch-samples", type=int, default=0, help="stop an epoch after so many samples")
+        parser.add_argument("--seed", type=int, default=0)
+        parser.add_argument("--device", help="such as cpu or cuda:1; the course chooses by default")
+        parser.add_argument("--plain", action="store_true", help="float32 and contiguous memory only")
+        parser.add_argument("--resume", action="store_true", help="carry on from last.state")
+        parser.add_argument("comment", nargs="?", default="run", help="name of the output folder")
+
+    @property
+    def folder(self) -> Path:
+        return output_root() / self.chapter / self.cli_args.comment
+
+    def initModel(self) -> nn.Module:
+        return self.to_device(LunaModel())
+
+    def to_device(self, model):
+        model = model.to(self.device)
+        return model.to(memory_format=self.memory_format) if self.is_fast else model
+
+    def initOptimizer(self):
+        parameters = [p for p in self.model.parameters() if p.requires_grad]
+        return torch.optim.AdamW(parameters, lr=self.cli_args.lr, weight_decay=1e-4, fused=self.is_fast)
+
+    def initTrainDl(self) -> DataLoader:
+        dataset = LunaDataset(val_stride=self.cli_args.val_stride, isValSet_bool=False)
+        return self.make_loader(dataset, shuffle=True)
+
+    def initValDl(self) -> DataLoader:
+        dataset = LunaDataset(val_stride=self.cli_args.val_stride, isValSet_bool=True)
+        return self.make_loader(dataset, shuffle=False)
+
+    def make_loader(self, dataset, shuffle: bool) -> DataLoader:
+        if len(dataset) == 0:
+            raise UserError("a split has no samples; generate or download more scans, or change --val-stride")
+        return DataLoader(
+            dataset,
+            batch_size=self.cli_args.batch_size,
+            shuffle=shuffle,
+            num_workers=self.cli_args.num_workers,
+            pin_memory=self.device.type == "cuda",
+            persistent_workers=self.cli_args.num_workers > 0,
+        )
+
+    def main(self):
+        """Train for the asked epochs; returns the history, one dict of metrics per epoch."""
+        train_dl = self.initTrainDl()
+        val_dl = self.initValDl()
+        print(
+            f"{type(self).__name__}: {len(train_dl.dataset)} training and {len(val_dl.dataset)} validation "
+            f"samples, batches of {self.cli_args.batch_size}, {self.device}, "
+            f"{'bfloat16' if self.use_bfloat16 else 'float32'}"
+        )
+        for epoch_ndx in range(self.first_epoch, self.cli_args.epochs + 1):
+            # Seeded by epoch, so that a resumed run draws the same numbers as an uninterrupted one.
+            seed_everything(self.cli_args.seed * 1_000_003 + epoch_ndx)
+            start = time.perf_counter()
+            trn_metrics_t = self.doTraining(epoch_ndx, train_dl)
+            trn_metrics = self.logMetrics(epoch_ndx, "trn", trn_metrics_t)
+            val_metrics_t = self.doValidation(epoch_ndx, val_dl)
+            val_metrics = self.logMetrics(epoch_ndx, "val", val_metrics_t)
+            seconds = time.perf_counter() - start
+            self.history.append({"epoch": epoch_ndx, "seconds": seconds, "trn": trn_metrics, "val": val_metrics})
+            self.save_checkpoint(epoch_ndx, self.score(val_metrics))
+        for writer in self._writers.values():
+            writer.close()
+        return self.history
+
+    def doTraining(self, epoch_ndx, train_dl):
+        self.model.train()
+        return self._run_epoch(epoch_ndx, train_dl, "training")
+
+    def doValidation(self, epoch_ndx, val_dl):
+        self.model.eval()
+        with torch.no_grad():
+            return self._run_epoch(epoch_ndx, val_dl, "validation")
+
+    def _run_epoch(self, epoch_ndx, loader, what):
+        is_training = what == "training"
+        count, stop = len(loader.dataset), math.inf
+        if is_training and self.cli_args.epoch_samples:
+            stop = self.cli_args.epoch_samples
+        batch_size = self.cli_args.batch_size
+        # Metrics stay on the device until the epoch ends: fetching each batch would stall a GPU.
+        metrics_g = torch.zeros(self.metrics_size, count, device=self.device)
+        total = min(len(loader), math.ceil(stop / batch_size)) if stop < count else len(loader)
+        filled = 0
+        for batch_ndx, batch_tup in enumerateWithEstimate(loader, f"epoch {epoch_ndx} {what}", total=total):
+            if batch_ndx >= total:
+                break
+            if is_training:
+                self.optimizer.zero_grad(set_to_none=True)
+            with self.autocast():
+                loss_var = self.computeBatchLoss(batch_ndx, batch_tup, batch_size, metrics_g)
+            if is_training:
+                loss_var.backward()
+                self.optimizer.step()
+            filled += len(batch_tup[0])
+        if is_training:
+            self.totalTrainingSamples_count += filled
+        metrics_t = metrics_g[:, :filled].to("cpu")
+        if not torch.isfinite(metrics_t).all():
+            raise UserError(
+                f"the {what} of epoch {epoch_ndx} met a loss that is not a number; "
+                f"lower --lr (it is {self.cli_args.lr:g}) and start from the last good checkpoint"
+            )
+        return metrics_t
+
+    def autocast(self):
+        if self.use_bfloat16:
+            return torch.autocast(self.device.type, dtype=torch.bfloat16)
+        return contextlib.nullcontext()
+
+    def computeBatchLoss(self, batch_ndx, batch_tup, batch_size, metrics_g):
+        """Mean cross-entropy of one batch; notes label, probability and loss per sample in `metrics_g`.
+
+        metrics_g: (METRICS_SIZE, samples of the epoch), filled in the columns of this batch.
+        """
+        input_t, label_t, _series_list, _center_list = batch_tup
+        input_g = input_t.to(self.device, non_blocking=True)  # (N, 1, 32, 48, 48)
+        label_g = label_t.to(self.device, non_blocking=True)  # (N, 2), one-hot
+        logits_g, probability_g = self.model(input_g)
+        loss_g = nn.functional.cross_entropy(logits_g.float(), label_g[:, 1], reduction="none")
+        start = batch_ndx * batch_size
+        columns = slice(start, start + label_t.size(0))
+        metrics_g[METRICS_LABEL_NDX, columns] = label_g[:, 1].float()
+        metrics_g[METRICS_PRED_NDX, columns] = probability_g[:, 1].detach()
+        metrics_g[METRICS_LOSS_NDX, columns] = loss_g.detach()
+        return loss_g.mean()
+
+    def logMetrics(self, epoch_ndx, mode_str, metrics_t, classificationThreshold=0.5):
+        """Print and graph loss and share of correct answers, all and per class; returns them as a dict.
+
+        metrics_t: (METRICS_SIZE, samples) on the CPU. A class without samples has NaN.
+        """
+        label = metrics_t[METRICS_LABEL_NDX] > 0.5
+        correct = (metrics_t[METRICS_PRED_NDX] > classificationThreshold) == label
+        loss = metrics_t[METRICS_LOSS_NDX]
+        metrics = {"loss/all": loss.mean().item()}
+        metrics["correct/all"] = correct.float().mean().item() * 100
+        for name, members in (("neg", ~label), ("pos", label)):
+            metrics[f"loss/{name}"] = loss[members].mean().item()
+            metrics[f"correct/{name}"] = correct[members].float().mean().item() * 100
+        print(
+            f"E{epoch_ndx} {mode_str}  loss {metrics['loss/all']:.4f}  correct {metrics['correct/all']:6.2f} %  "
+            f"neg {metrics['correct/neg']:6.2f} %  pos {metrics['correct/pos']:6.2f} %"
+            f"  ({int(correct[label].sum())} of {int(label.sum())})"
+        )
+        self.log_scalars(mode_str, metrics)
+        return metrics
+
+    def score(self, val_metrics) -> float:
+        """What `best.state` is the best of; NaN counts as the worst."""
+        return -val_metrics["loss/all"]
+
+    def writer(self, mode_str):
+        """TensorBoard's writer for "trn" or "val", made on first use."""
+        if mode_str not in self._writers:
+            from torch.utils.tensorboard import SummaryWriter
+
+            folder = self.folder / "runs" / f"{self.time_str}-{mode_str}"
+            try:
+                self._writers[mode_str] = SummaryWriter(log_dir=str(folder))
+            except OSError as error:
+                raise UserError(
+                    f"cannot write logs to {shown(folder)} ({error.strerror}); set COURSE_OUTPUT to another folder"
+                ) from error
+        return self._writers[mode_str]
+
+    def log_scalars(self, mode_str, metrics):
+        writer = self.writer(mode_str)
+        for name, value in metrics.items():
+            if not np.isnan(value):
+                writer.add_scalar(name, value, self.totalTrainingSamples_count)
+
+    def save_checkpoint(self, epoch_ndx, score):
+        """Write `last.state`, and `best.state` too if the score improved; each atomically."""
+        is_best = not math.isnan(score) and score > self.best_score
+        if is_best:
+            self.best_score = score
+        state = {
+            "model_state": self.model.state_dict(),
+            "model_name": type(self.model).__name__,
+            "optimizer_state": self.optimizer.state_dict(),
+            "optimizer_name": type(self.optimizer).__name__,
+            "epoch": epoch_ndx,
+            "totalTrainingSamples_count": self.totalTrainingSamples_count,
+            "best_score": self.best_score,
+        }
+        for name in ("last.state", "best.state") if is_best else ("last.state",):
+            with atomic_path(self.folder / name) as temporary:
+                torch.save(state, temporary)
+
+    def load_checkpoint(self):
+        """Carry on from `last.state`, if there is one."""
+        path = self.folder / "last.state"
+        if not path.exists():
+            return
+        state = torch.load(path, map_location=self.device, weights_only=True)
+        load_weights_into(self.model, state["model_state"], path)
+        self.optimizer.load_state_dict(state["optimizer_state"])
+        self.first_epoch = state["epoch"] + 1
+        self.totalTrainingSamples_count = state["totalTrainingSamples_count"]
+        self.best_score = state["best_score"]
+        print(f"resuming after epoch {state['epoch']} from {shown(path)}")
+
+
+def load_weights(model, path):
+    """Fill `model` from `path`: a `.state` file (a dict with `model_state`) or safetensors; returns it.
+
+    Raises `UserError` for a file that is missing, damaged, or of another model.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"there is no weights file {shown(path)}; train one or leave the option out")
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            state = load_file(path)
+        else:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise UserError(
+            f"{shown(path)} is no readable weights file ({type(error).__name__}); it may be damaged: fetch it again"
+        ) from error
+    if isinstance(state, dict) and "model_state" in state:
+        state = state["model_state"]
+    return load_weights_into(model, state, path)
+
+
+def load_weights_into(model, state, path):
+    """Load the state dict, or say in one sentence that it belongs to another model."""
+    try:
+        model.load_state_dict(state)
+    except (RuntimeError, AttributeError, TypeError) as error:
+        own = {name: tuple(t.shape) for name, t in model.state_dict().items()}
+        theirs = {n: tuple(t.shape) for n, t in state.items() if torch.is_tensor(t)} if isinstance(state, dict) else {}
+        differing = next((name for name in own if own[name] != theirs.get(name)), "an unexpected entry")
+        raise UserError(
+            f"{shown(path)} holds weights of another model than {type(model).__name__} (differs at {differing}, "
+            f"expected {own.get(differing)}, found {theirs.get(differing)})"
+        ) from error
+    return model
+
+
+if __name__ == "__main__":
+    main_guard(lambda: LunaTrainingApp().main() and None)

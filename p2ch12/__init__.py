@@ -1,0 +1,6 @@
+"""Chapter 12: metrics that see rare nodules, balanced sampling, and augmentation.
+
+Introduces precision, recall and F1 in `logMetrics` (metrics), a balanced dataset and
+`--balanced`/`--augmented` (training), random affine transforms on the device (augment). Takes the
+model and the training loop from chapter 11.
+"""

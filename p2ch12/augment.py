@@ -1,0 +1,81 @@
+"""Augmentation on the device: one random affine transform per sample, applied to the batch at once.
+
+Chapter 12, "Specific data augmentation techniques". Works for volumes (N, C, D, H, W) and for
+slices (N, C, H, W); chapter 13 uses the latter.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch.nn import functional as F
+
+
+@dataclass(frozen=True)
+class Strengths:
+    """How far each transform may go; 0 or False switches it off.
+
+    flip: mirror along each axis with probability 1/2. offset: shift by up to this share of half the
+    edge. scale: zoom by up to this share. rotate: any angle in the plane of the slice. noise: standard
+    deviation of added noise, HU.
+    """
+
+    flip: bool = False
+    offset: float = 0.0
+    scale: float = 0.0
+    rotate: bool = False
+    noise: float = 0.0
+
+    @property
+    def moves(self) -> bool:
+        return bool(self.flip or self.offset or self.scale or self.rotate)
+
+
+ALL = Strengths(flip=True, offset=0.1, scale=0.2, rotate=True, noise=25.0)
+
+
+def random_affine(count, dims, strengths: Strengths, device=None, generator=None):
+    """`count` random transforms, (count, dims, dims + 1), in `affine_grid`'s normalised coordinates.
+
+    Axes are in grid order (x, y[, z]). Rows map output to input coordinates.
+    """
+
+    def uniform(*shape):
+        return torch.rand(*shape, generator=generator, device=device) * 2 - 1
+
+    linear = torch.eye(dims, device=device).repeat(count, 1, 1)  # (N, dims, dims)
+    if strengths.flip:
+        sign = torch.where(uniform(count, dims) < 0, -1.0, 1.0)
+        linear = linear * sign[:, None, :]
+    if strengths.scale:
+        linear = linear * (1 + strengths.scale * uniform(count, dims))[:, None, :]
+    if strengths.rotate:
+        angle = math.pi * uniform(count)
+        cos, sin = torch.cos(angle), torch.sin(angle)
+        rotation = torch.eye(dims, device=device).repeat(count, 1, 1)
+        # Only within the slice (x, y): slices are thicker than pixels are wide.
+        rotation[:, 0, 0], rotation[:, 0, 1] = cos, -sin
+        rotation[:, 1, 0], rotation[:, 1, 1] = sin, cos
+        linear = rotation @ linear
+    shift = strengths.offset * uniform(count, dims) if strengths.offset else torch.zeros(count, dims, device=device)
+    return torch.cat([linear, shift[:, :, None]], dim=2)  # (N, dims, dims + 1)
+
+
+def transform(batch, affine, mode="bilinear"):
+    """Resample `batch` (N, C, [D,] H, W) by `affine` (N, dims, dims + 1); outside repeats the border."""
+    grid = F.affine_grid(affine.to(batch.dtype), list(batch.shape), align_corners=False)
+    return F.grid_sample(batch, grid, mode=mode, padding_mode="border", align_corners=False)
+
+
+def augment(batch, strengths: Strengths, generator=None):
+    """A random variant of each sample of `batch` (N, C, [D,] H, W); same shape, dtype and device.
+
+    With all strengths at zero the batch comes back unchanged, to the bit.
+    """
+    if strengths.moves:
+        affine = random_affine(len(batch), batch.dim() - 2, strengths, batch.device, generator)
+        batch = transform(batch, affine)
+    if strengths.noise:
+        noise = torch.randn(batch.shape, generator=generator, device=batch.device, dtype=batch.dtype)
+        batch = batch + strengths.noise * noise
+    return batch

@@ -1,0 +1,6 @@
+"""Chapter 13: a second network, which marks suspicious pixels in whole slices.
+
+Introduces the U-Net, `UNetWrapper` and `SegmentationAugmentation` (model), ground truth grown from
+annotated centres and `Luna2dSegmentationDataset` (dsets), Dice loss (training). Takes scans from
+chapter 10, the loop from chapter 11, random affine transforms from chapter 12.
+"""
