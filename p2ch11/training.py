@@ -73,7 +73,9 @@ class LunaTrainingApp:
         parser.add_argument("--num-workers", type=int, default=0, help="processes that load data")
         parser.add_argument("--lr", type=float, default=self.default_lr, help="learning rate")
         parser.add_argument("--val-stride", type=int, default=5, help="every n-th scan is held out")
-        parser.add_argument("--epoch-samples", type=int, default=0, help="stop an epoch after so many samples")
+        parser.add_argument(
+            "--epoch-samples", type=int, default=0, help="stop an epoch after so many samples"
+        )
         parser.add_argument("--seed", type=int, default=0)
         parser.add_argument("--device", help="such as cpu or cuda:1; the course chooses by default")
         parser.add_argument("--plain", action="store_true", help="float32 and contiguous memory only")
@@ -133,7 +135,9 @@ class LunaTrainingApp:
             val_metrics_t = self.doValidation(epoch_ndx, val_dl)
             val_metrics = self.logMetrics(epoch_ndx, "val", val_metrics_t)
             seconds = time.perf_counter() - start
-            self.history.append({"epoch": epoch_ndx, "seconds": seconds, "trn": trn_metrics, "val": val_metrics})
+            self.history.append(
+                {"epoch": epoch_ndx, "seconds": seconds, "trn": trn_metrics, "val": val_metrics}
+            )
             self.save_checkpoint(epoch_ndx, self.score(val_metrics))
         for writer in self._writers.values():
             writer.close()
@@ -215,8 +219,8 @@ class LunaTrainingApp:
             metrics[f"loss/{name}"] = loss[members].mean().item()
             metrics[f"correct/{name}"] = correct[members].float().mean().item() * 100
         print(
-            f"E{epoch_ndx} {mode_str}  loss {metrics['loss/all']:.4f}  correct {metrics['correct/all']:6.2f} %  "
-            f"neg {metrics['correct/neg']:6.2f} %  pos {metrics['correct/pos']:6.2f} %"
+            f"E{epoch_ndx} {mode_str}  loss {metrics['loss/all']:.4f}  "
+            f"correct {metrics['correct/all']:6.2f} %  neg {metrics['correct/neg']:6.2f} %  pos {metrics['correct/pos']:6.2f} %"
             f"  ({int(correct[label].sum())} of {int(label.sum())})"
         )
         self.log_scalars(mode_str, metrics)
@@ -236,7 +240,8 @@ class LunaTrainingApp:
                 self._writers[mode_str] = SummaryWriter(log_dir=str(folder))
             except OSError as error:
                 raise UserError(
-                    f"cannot write logs to {shown(folder)} ({error.strerror}); set COURSE_OUTPUT to another folder"
+                    f"cannot write logs to {shown(folder)} ({error.strerror}); "
+                    "set COURSE_OUTPUT to another folder"
                 ) from error
         return self._writers[mode_str]
 
@@ -295,7 +300,8 @@ def load_weights(model, path):
             state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         raise UserError(
-            f"{shown(path)} is no readable weights file ({type(error).__name__}); it may be damaged: fetch it again"
+            f"{shown(path)} is no readable weights file ({type(error).__name__}); "
+            "it may be damaged: fetch it again"
         ) from error
     if isinstance(state, dict) and "model_state" in state:
         state = state["model_state"]
@@ -308,11 +314,15 @@ def load_weights_into(model, state, path):
         model.load_state_dict(state)
     except (RuntimeError, AttributeError, TypeError) as error:
         own = {name: tuple(t.shape) for name, t in model.state_dict().items()}
-        theirs = {n: tuple(t.shape) for n, t in state.items() if torch.is_tensor(t)} if isinstance(state, dict) else {}
+        theirs = (
+            {n: tuple(t.shape) for n, t in state.items() if torch.is_tensor(t)}
+            if isinstance(state, dict)
+            else {}
+        )
         differing = next((name for name in own if own[name] != theirs.get(name)), "an unexpected entry")
         raise UserError(
-            f"{shown(path)} holds weights of another model than {type(model).__name__} (differs at {differing}, "
-            f"expected {own.get(differing)}, found {theirs.get(differing)})"
+            f"{shown(path)} holds weights of another model than {type(model).__name__} "
+            f"(differs at {differing}, expected {own.get(differing)}, found {theirs.get(differing)})"
         ) from error
     return model
 

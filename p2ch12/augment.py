@@ -57,7 +57,11 @@ def random_affine(count, dims, strengths: Strengths, device=None, generator=None
         rotation[:, 0, 0], rotation[:, 0, 1] = cos, -sin
         rotation[:, 1, 0], rotation[:, 1, 1] = sin, cos
         linear = rotation @ linear
-    shift = strengths.offset * uniform(count, dims) if strengths.offset else torch.zeros(count, dims, device=device)
+    shift = (
+        strengths.offset * uniform(count, dims)
+        if strengths.offset
+        else torch.zeros(count, dims, device=device)
+    )
     return torch.cat([linear, shift[:, :, None]], dim=2)  # (N, dims, dims + 1)
 
 

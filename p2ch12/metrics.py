@@ -6,13 +6,16 @@ def confusion(label, predicted):
     true_positive = int((label & predicted).sum())
     false_positive = int((~label & predicted).sum())
     false_negative = int((label & ~predicted).sum())
-    return true_positive, false_positive, false_negative, label.numel() - (
-        true_positive + false_positive + false_negative
+    return (
+        true_positive,
+        false_positive,
+        false_negative,
+        label.numel() - (true_positive + false_positive + false_negative),
     )
 
 
 def precision_recall_f1(label, predicted):
-    """Precision, recall and F1 of two bool tensors; 0 where a denominator is empty (as scikit-learn has it)."""
+    """Precision, recall and F1 of two bool tensors; 0 where a denominator is empty."""
     true_positive, false_positive, false_negative, _ = confusion(label, predicted)
     precision = true_positive / max(true_positive + false_positive, 1)
     recall = true_positive / max(true_positive + false_negative, 1)

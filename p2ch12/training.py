@@ -1,0 +1,66 @@
+"""Training with balance and augmentation (chapter 12): three methods of chapter 11's loop change.
+
+python -m p2ch12.training --epochs 5 --balanced --augmented
+"""
+
+from p2ch10.dsets import LunaDataset
+from p2ch11.training import METRICS_LABEL_NDX, METRICS_PRED_NDX, LunaTrainingApp
+from p2ch12.augment import ALL, Strengths, augment
+from p2ch12.metrics import precision_recall_f1
+from util.files import main_guard
+
+
+class BalancedLunaTrainingApp(LunaTrainingApp):
+    """Trains `LunaModel` with as many nodules as non-nodules, and with augmentation, as asked."""
+
+    chapter = "p2ch12"
+
+    def __init__(self, sys_argv=None):
+        super().__init__(sys_argv)
+        args = self.cli_args
+        every = args.augmented
+        self.strengths = Strengths(
+            flip=every or args.augment_flip,
+            offset=ALL.offset if every or args.augment_offset else 0.0,
+            scale=ALL.scale if every or args.augment_scale else 0.0,
+            rotate=every or args.augment_rotate,
+            noise=ALL.noise if every or args.augment_noise else 0.0,
+        )
+
+    def add_arguments(self, parser):
+        super().add_arguments(parser)
+        parser.add_argument("--balanced", action="store_true", help="as many nodules as non-nodules")
+        parser.add_argument("--augmented", action="store_true", help="every augmentation")
+        for name in ("flip", "offset", "scale", "rotate", "noise"):
+            parser.add_argument(f"--augment-{name}", action="store_true", help=f"only this one: {name}")
+
+    def initTrainDl(self):
+        dataset = LunaDataset(
+            val_stride=self.cli_args.val_stride, isValSet_bool=False, ratio_int=int(self.cli_args.balanced)
+        )
+        return self.make_loader(dataset, shuffle=True)
+
+    def computeBatchLoss(self, batch_ndx, batch_tup, batch_size, metrics_g):
+        if self.model.training:
+            input_t, *rest = batch_tup
+            input_g = augment(input_t.to(self.device, non_blocking=True), self.strengths)
+            batch_tup = (input_g, *rest)
+        return super().computeBatchLoss(batch_ndx, batch_tup, batch_size, metrics_g)
+
+    def logMetrics(self, epoch_ndx, mode_str, metrics_t, classificationThreshold=0.5):
+        """Chapter 11's metrics, and precision, recall and F1."""
+        metrics = super().logMetrics(epoch_ndx, mode_str, metrics_t, classificationThreshold)
+        label = metrics_t[METRICS_LABEL_NDX] > 0.5
+        predicted = metrics_t[METRICS_PRED_NDX] > classificationThreshold
+        precision, recall, f1 = precision_recall_f1(label, predicted)
+        added = {"pr/precision": precision, "pr/recall": recall, "pr/f1_score": f1}
+        print(f"E{epoch_ndx} {mode_str}  precision {precision:.4f}  recall {recall:.4f}  F1 {f1:.4f}")
+        self.log_scalars(mode_str, added)
+        return metrics | added
+
+    def score(self, val_metrics):
+        return val_metrics["pr/f1_score"]
+
+
+if __name__ == "__main__":
+    main_guard(lambda: BalancedLunaTrainingApp().main() and None)

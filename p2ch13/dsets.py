@@ -1,0 +1,178 @@
+"""Slices and their ground truth for the U-Net (chapter 13, "Updating the dataset for segmentation").
+
+LUNA16 gives a centre and a diameter per nodule, no outline. `nodule_box` grows a box from the
+centre until it meets air, and within that box everything denser than lung counts as nodule.
+"""
+
+import functools
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from p2ch10.dsets import getCandidateInfoList, getCt, is_held_out, xyz2irc
+
+LUNG_HU = -700  # denser than this is not lung
+CONTEXT_SLICES = 3
+
+
+@dataclass(frozen=True)
+class NoduleTruth:
+    """The annotated voxels of one nodule: `mask` (bool) lies at `box` (three slices, I, R, C)."""
+
+    box: tuple[slice, slice, slice]
+    mask: np.ndarray
+
+
+def nodule_box(hu, center_irc, threshold_hu=LUNG_HU):
+    """Three slices: the box that grows from `center_irc` until both ends of an axis meet lung.
+
+    hu: (I, R, C) int16. The box is symmetric about the centre as the chapter has it, stops at the
+    volume's edge, and holds the centre at least, so it is never empty.
+    """
+    box = []
+    for axis, (middle, size) in enumerate(zip(center_irc, hu.shape)):
+        line = np.moveaxis(hu, axis, 0)[(slice(None), *(c for a, c in enumerate(center_irc) if a != axis))]
+        reach = min(middle, size - 1 - middle)
+        radius = 0
+        # One end in lung is enough to stop: a nodule on a vessel or the chest wall is dense on one side.
+        while (
+            radius < reach
+            and line[middle - radius - 1] > threshold_hu
+            and line[middle + radius + 1] > threshold_hu
+        ):
+            radius += 1
+        box.append(slice(middle - radius, middle + radius + 1))
+    return tuple(box)
+
+
+def nodule_truth(hu, center_irc, threshold_hu=LUNG_HU) -> NoduleTruth:
+    """The annotated voxels around `center_irc`, which is moved into the volume if it lies outside."""
+    center = tuple(int(np.clip(c, 0, size - 1)) for c, size in zip(center_irc, hu.shape))
+    box = nodule_box(hu, center, threshold_hu)
+    mask = hu[box] > threshold_hu
+    mask[tuple(c - part.start for c, part in zip(center, box))] = True
+    return NoduleTruth(box, mask)
+
+
+def truths_of(series_uid) -> list[NoduleTruth]:
+    """The ground truth of every annotated nodule of one scan; computed once, a few KB each."""
+    return _truths(series_uid, tuple(c.center_xyz for c in _nodules_by_series().get(series_uid, ())))
+
+
+@functools.lru_cache(maxsize=4096)
+def _truths(series_uid, centers_xyz):
+    ct = getCt(series_uid)
+    centers = [xyz2irc(xyz, ct.origin_xyz, ct.vxSize_xyz, ct.direction_a) for xyz in centers_xyz]
+    return [nodule_truth(ct.hu_a, center) for center in centers]
+
+
+def _nodules_by_series():
+    by_series = {}
+    for candidate in getCandidateInfoList():
+        if candidate.isNodule_bool and candidate.hasAnnotation_bool:
+            by_series.setdefault(candidate.series_uid, []).append(candidate)
+    return by_series
+
+
+def truth_of_slice(truths, slice_ndx, shape) -> np.ndarray:
+    """The truth of one slice, bool (H, W)."""
+    label = np.zeros(shape, dtype=bool)
+    for truth in truths:
+        index, rows, columns = truth.box
+        if index.start <= slice_ndx < index.stop:
+            label[rows, columns] |= truth.mask[slice_ndx - index.start]
+    return label
+
+
+def slices_with_context(hu, slice_ndx, context=CONTEXT_SLICES) -> np.ndarray:
+    """(2·context + 1, H, W): the slice in the middle of its neighbours; edge slices repeat."""
+    wanted = np.clip(np.arange(slice_ndx - context, slice_ndx + context + 1), 0, len(hu) - 1)
+    return hu[wanted]
+
+
+class Luna2dSegmentationDataset(Dataset):
+    """Whole slices with their truth, for validation (chapter 13).
+
+    Items: (slice with context (7, H, W) float32 HU, truth (1, H, W) bool, series_uid, slice index).
+    fullCt_bool: every slice of a scan, else only those with a nodule.
+    """
+
+    def __init__(self, val_stride=0, isValSet_bool=None, series_uid=None, fullCt_bool=False):
+        if series_uid:
+            series = [series_uid]
+        else:
+            series = sorted({c.series_uid for c in getCandidateInfoList()})
+            if isValSet_bool is not None:
+                series = [uid for uid in series if is_held_out(uid, val_stride) == isValSet_bool]
+        self.series_list = series
+        self.sample_list = []
+        for uid in series:
+            if fullCt_bool:
+                indices = range(len(getCt(uid).hu_a))
+            else:
+                indices = sorted({i for t in truths_of(uid) for i in range(t.box[0].start, t.box[0].stop)})
+            self.sample_list += [(uid, index) for index in indices]
+
+    def __len__(self):
+        return len(self.sample_list)
+
+    def __getitem__(self, ndx):
+        series_uid, slice_ndx = self.sample_list[ndx]
+        hu = getCt(series_uid).hu_a
+        slices = slices_with_context(hu, slice_ndx).astype(np.float32)
+        label = truth_of_slice(truths_of(series_uid), slice_ndx, hu.shape[1:])
+        return torch.from_numpy(slices), torch.from_numpy(label)[None], series_uid, slice_ndx
+
+
+class TrainingLuna2dSegmentationDataset(Luna2dSegmentationDataset):
+    """Crops of 64×64 at a random offset within 96×96 around a nodule (chapter 13).
+
+    Items as in `Luna2dSegmentationDataset`, with H = W = 64. An epoch has `samples` items. The
+    slice is drawn from those that the nodule's box covers; every `background_every`-th crop is centred
+    on a candidate that is no nodule, so that the network also sees what it must leave alone.
+    """
+
+    def __init__(
+        self, val_stride=0, isValSet_bool=False, samples=1600, crop=64, around=96, background_every=4
+    ):
+        super().__init__(val_stride=val_stride, isValSet_bool=isValSet_bool)
+        self.samples, self.crop, self.around, self.background_every = samples, crop, around, background_every
+        chosen = set(self.series_list)
+        candidates = [c for c in getCandidateInfoList() if c.series_uid in chosen]
+        self.background_list = [c for c in candidates if not c.isNodule_bool]
+        self.nodule_list = [(uid, t) for uid in self.series_list for t in truths_of(uid)]
+
+    def __len__(self):
+        return self.samples if self.nodule_list else 0
+
+    def __getitem__(self, ndx):
+        # torch's generator is seeded per epoch and per worker, so this is random and repeatable.
+        def pick(count):
+            return int(torch.randint(count, ()))
+
+        if self.background_list and ndx % self.background_every == self.background_every - 1:
+            candidate = self.background_list[pick(len(self.background_list))]
+            series_uid = candidate.series_uid
+            ct = getCt(series_uid)
+            center = xyz2irc(candidate.center_xyz, ct.origin_xyz, ct.vxSize_xyz, ct.direction_a)
+        else:
+            series_uid, truth = self.nodule_list[pick(len(self.nodule_list))]
+            ct = getCt(series_uid)
+            index, rows, columns = truth.box
+            center = (
+                index.start + pick(index.stop - index.start),
+                (rows.start + rows.stop) // 2,
+                (columns.start + columns.stop) // 2,
+            )
+        slice_ndx = int(np.clip(center[0], 0, len(ct.hu_a) - 1))
+        room = self.around - self.crop
+        corner = []
+        for middle, size in zip(center[1:], ct.hu_a.shape[1:]):
+            start = middle - self.around // 2 + pick(room + 1)
+            corner.append(int(np.clip(start, 0, size - self.crop)))
+        window = tuple(slice(start, start + self.crop) for start in corner)
+        slices = slices_with_context(ct.hu_a, slice_ndx)[(slice(None), *window)].astype(np.float32)
+        label = truth_of_slice(truths_of(series_uid), slice_ndx, ct.hu_a.shape[1:])[window]
+        return torch.from_numpy(slices), torch.from_numpy(label.copy())[None], series_uid, slice_ndx

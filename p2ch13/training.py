@@ -1,0 +1,113 @@
+"""Training the U-Net (chapter 13): the loop of chapter 11 with another loss and other metrics.
+
+python -m p2ch13.training --epochs 3 --augmented
+"""
+
+import torch
+
+from p2ch11.training import LunaTrainingApp
+from p2ch13.dsets import Luna2dSegmentationDataset, TrainingLuna2dSegmentationDataset
+from p2ch13.model import SegmentationAugmentation, UNetWrapper
+from util.files import main_guard
+
+# Rows of the metrics tensor, one column per sample of an epoch; areas in pixels.
+METRICS_LOSS_NDX = 0
+METRICS_TP_NDX = 1
+METRICS_FN_NDX = 2
+METRICS_FP_NDX = 3
+METRICS_SIZE = 4
+
+
+class SegmentationTrainingApp(LunaTrainingApp):
+    """Trains `UNetWrapper` on crops around nodules; validates on whole slices of held-out scans."""
+
+    chapter = "p2ch13"
+    metrics_size = METRICS_SIZE
+    default_batch_size = 16
+    memory_format = torch.channels_last
+
+    def __init__(self, sys_argv=None):
+        super().__init__(sys_argv)
+        if self.cli_args.augmented:
+            self.augmentation_model = SegmentationAugmentation(
+                flip=True, offset=0.03, scale=0.2, rotate=True, noise=25.0
+            )
+        else:
+            self.augmentation_model = None
+
+    def add_arguments(self, parser):
+        super().add_arguments(parser)
+        parser.add_argument("--augmented", action="store_true", help="random transforms of the crops")
+        parser.add_argument("--samples", type=int, default=1600, help="crops in an epoch")
+
+    def initModel(self):
+        return self.to_device(UNetWrapper())
+
+    def initTrainDl(self):
+        dataset = TrainingLuna2dSegmentationDataset(self.cli_args.val_stride, False, self.cli_args.samples)
+        return self.make_loader(dataset, shuffle=False)
+
+    def initValDl(self):
+        return self.make_loader(Luna2dSegmentationDataset(self.cli_args.val_stride, True), shuffle=False)
+
+    def diceLoss(self, prediction_g, label_g, epsilon=1.0):
+        """1 - Dice coefficient per sample (Milletari et al. 2016). Both (N, 1, H, W) float; answers (N,)."""
+        label_sum = label_g.sum(dim=[1, 2, 3])
+        prediction_sum = prediction_g.sum(dim=[1, 2, 3])
+        correct = (prediction_g * label_g).sum(dim=[1, 2, 3])
+        return 1 - (2 * correct + epsilon) / (prediction_sum + label_sum + epsilon)
+
+    def computeBatchLoss(self, batch_ndx, batch_tup, batch_size, metrics_g, classificationThreshold=0.5):
+        """Dice loss, plus eight times the Dice loss within the truth: misses cost more.
+
+        metrics_g: (METRICS_SIZE, samples of the epoch), filled in the columns of this batch.
+        """
+        input_t, label_t, _series_list, _slice_ndx_list = batch_tup
+        input_g = input_t.to(self.device, non_blocking=True)  # (N, 7, H, W)
+        label_g = label_t.to(self.device, non_blocking=True)  # (N, 1, H, W)
+        if self.model.training and self.augmentation_model:
+            input_g, label_g = self.augmentation_model(input_g, label_g)
+        label_g = label_g.float()
+        prediction_g = self.model(input_g.contiguous(memory_format=self.memory_format))
+        dice_g = self.diceLoss(prediction_g, label_g)
+        missed_g = self.diceLoss(prediction_g * label_g, label_g)
+        columns = slice(batch_ndx * batch_size, batch_ndx * batch_size + len(input_t))
+        with torch.no_grad():
+            predicted = (prediction_g > classificationThreshold).float()
+            metrics_g[METRICS_LOSS_NDX, columns] = dice_g
+            metrics_g[METRICS_TP_NDX, columns] = (predicted * label_g).sum(dim=[1, 2, 3])
+            metrics_g[METRICS_FN_NDX, columns] = ((1 - predicted) * label_g).sum(dim=[1, 2, 3])
+            metrics_g[METRICS_FP_NDX, columns] = (predicted * (1 - label_g)).sum(dim=[1, 2, 3])
+        return dice_g.mean() + missed_g.mean() * 8
+
+    def logMetrics(self, epoch_ndx, mode_str, metrics_t):
+        """Print and graph loss, pixel precision, recall and F1; areas are shares of the true area.
+
+        metrics_t: (METRICS_SIZE, samples) on the CPU.
+        """
+        true_positive, false_negative, false_positive = metrics_t[METRICS_TP_NDX:].sum(dim=1).tolist()
+        area = max(true_positive + false_negative, 1)
+        metrics = {
+            "loss/all": metrics_t[METRICS_LOSS_NDX].mean().item(),
+            "pr/precision": true_positive / max(true_positive + false_positive, 1),
+            "pr/recall": true_positive / area,
+            "pr/f1_score": 2 * true_positive / max(2 * true_positive + false_positive + false_negative, 1),
+            "percent_all/tp": true_positive / area * 100,
+            "percent_all/fn": false_negative / area * 100,
+            "percent_all/fp": false_positive / area * 100,
+        }
+        print(
+            f"E{epoch_ndx} {mode_str}  loss {metrics['loss/all']:.4f}  recall {metrics['pr/recall']:.4f}  "
+            f"precision {metrics['pr/precision']:.4f}  "
+            f"false positives {metrics['percent_all/fp']:.0f} % of the area"
+        )
+        self.log_scalars(mode_str, metrics)
+        return metrics
+
+    def score(self, val_metrics):
+        """Recall: what segmentation misses, no later step can find."""
+        return val_metrics["pr/recall"]
+
+
+if __name__ == "__main__":
+    main_guard(lambda: SegmentationTrainingApp().main() and None)
