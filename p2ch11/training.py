@@ -220,8 +220,8 @@ class LunaTrainingApp:
             metrics[f"correct/{name}"] = correct[members].float().mean().item() * 100
         print(
             f"E{epoch_ndx} {mode_str}  loss {metrics['loss/all']:.4f}  "
-            f"correct {metrics['correct/all']:6.2f} %  neg {metrics['correct/neg']:6.2f} %  pos {metrics['correct/pos']:6.2f} %"
-            f"  ({int(correct[label].sum())} of {int(label.sum())})"
+            f"correct {metrics['correct/all']:6.2f} %  neg {metrics['correct/neg']:6.2f} %  "
+            f"pos {metrics['correct/pos']:6.2f} % ({int(correct[label].sum())} of {int(label.sum())})"
         )
         self.log_scalars(mode_str, metrics)
         return metrics

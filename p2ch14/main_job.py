@@ -1,0 +1,82 @@
+"""The main job, `python course.py run`: from patients to a report.
+
+Makes or finds the patients, trains both networks, analyses scans that neither network has seen, and
+writes `report.html`, `nodules.csv` and `nodules.json` to the output folder. Each step that is already
+done (by an earlier, perhaps interrupted, run) is not done again.
+"""
+
+import argparse
+import time
+
+from p2ch10.dsets import getCandidateInfoList, getCt
+from p2ch10.store import fill_store
+from p2ch12.training import BalancedLunaTrainingApp
+from p2ch13.training import SegmentationTrainingApp
+from p2ch14.nodule_analysis import NoduleAnalysisApp, held_out_series, print_result, write_csv, write_json
+from p2ch14.report import scan_section, write_report
+from p2ch14.scoring import print_scores, score_scan, truth_by_series
+from util.files import main_guard
+from util.paths import output_root, shown
+
+VAL_STRIDE = 5
+THRESHOLD = 0.5
+
+
+def main(arguments=None):
+    parser = argparse.ArgumentParser(prog="course.py run", description=__doc__.splitlines()[0])
+    parser.add_argument("--segmentation-epochs", type=int, default=3)
+    parser.add_argument("--classification-epochs", type=int, default=5)
+    parser.add_argument("--scans", type=int, default=12, help="held-out scans to analyse at most")
+    parser.add_argument("--fresh", action="store_true", help="train again, whatever earlier runs left")
+    options = parser.parse_args(arguments)
+    start = time.perf_counter()
+
+    def step(text):
+        print(f"\n[{time.perf_counter() - start:4.0f} s] {text}", flush=True)
+
+    step("Patients")
+    series = sorted({candidate.series_uid for candidate in getCandidateInfoList()})
+    fill_store(series, processes=2)
+    # last.state is used, not best.state: choosing the best epoch would tune on the scans reported below.
+    resume = [] if options.fresh else ["--resume"]
+    common = ["--val-stride", str(VAL_STRIDE), *resume, "main-job"]
+    step("Segmentation: the U-Net of chapter 13 learns to mark suspicious pixels")
+    segmentation = SegmentationTrainingApp(
+        ["--epochs", str(options.segmentation_epochs), "--augmented", *common]
+    )
+    segmentation.main()
+    step("Classification: the network of chapter 11 learns to tell nodules from the rest")
+    classification = BalancedLunaTrainingApp(
+        ["--epochs", str(options.classification_epochs), "--balanced", "--augmented", *common]
+    )
+    classification.main()
+
+    step("Analysis of scans that neither network was trained on")
+    app = NoduleAnalysisApp(
+        segmentation.folder / "last.state", classification.folder / "last.state", threshold=THRESHOLD
+    )
+    truth, results, sections = truth_by_series(), [], []
+    for uid in held_out_series(VAL_STRIDE)[: options.scans]:
+        ct = getCt(uid)
+        result = app.analyse(ct, f"scan …{uid[-12:]}")
+        results.append(result)
+        print_result(result, THRESHOLD)
+        score = score_scan(result.findings, truth[uid], THRESHOLD)
+        told = (
+            f"Annotated nodules: {len(truth[uid])}. Found {score.found}, filtered out by the classifier "
+            f"{score.filtered}, missed {score.missed}; false positives {score.false_positives}."
+        )
+        sections.append(scan_section(ct, result, THRESHOLD, told))
+    print_scores(results, truth, THRESHOLD)
+
+    output = output_root()
+    write_json(output / "nodules.json", results, THRESHOLD)
+    write_csv(output / "nodules.csv", results)
+    write_report(output / "report.html", sections)
+    step(
+        f"Done. Open {shown(output / 'report.html')} in a browser; nodules.json and nodules.csv lie beside it"
+    )
+
+
+if __name__ == "__main__":
+    main_guard(main)

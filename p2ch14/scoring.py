@@ -1,0 +1,105 @@
+"""How good is a list of findings? (chapter 14, "Quantitative validation")"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from p2ch10.dsets import getCandidateInfoList
+
+ROWS = ("Non-Nodules", "Benign", "Malignant")
+COLUMNS = ("Complete Miss", "Filtered Out", "Pred. Benign", "Pred. Malignant")
+
+
+@dataclass
+class Score:
+    """Counts of one scan: nodules found, filtered out by the classifier, missed; false positives."""
+
+    found: int
+    filtered: int
+    missed: int
+    false_positives: int
+
+    def __add__(self, other):
+        return Score(*(getattr(self, name) + getattr(other, name) for name in self.__dataclass_fields__))
+
+
+def truth_by_series():
+    """{series UID: annotated nodules, as CandidateInfoTuple} of the scans on disk."""
+    truth = {}
+    for candidate in getCandidateInfoList():
+        nodules = truth.setdefault(candidate.series_uid, [])
+        if candidate.isNodule_bool and candidate.hasAnnotation_bool:
+            nodules.append(candidate)
+    return truth
+
+
+def match(findings, nodules):
+    """Which finding hits which nodule, by LUNA16's rule: its distance is smaller than the radius.
+
+    findings: with `center_xyz` and `probability`; nodules: with `center_xyz` and `diameter_mm`. Answers
+    (best finding's index or None per nodule, set of indices that hit any nodule).
+    """
+    best, hitting = [], set()
+    centers = np.array([finding.center_xyz for finding in findings]).reshape(-1, 3)
+    for nodule in nodules:
+        distance = np.linalg.norm(centers - np.array(nodule.center_xyz), axis=1)
+        hits = [int(i) for i in np.flatnonzero(distance < nodule.diameter_mm / 2)]
+        hitting.update(hits)
+        best.append(max(hits, key=lambda i: findings[i].probability, default=None))
+    return best, hitting
+
+
+def score_scan(findings, nodules, threshold=0.5) -> Score:
+    """Counts for one scan at one threshold."""
+    best, hitting = match(findings, nodules)
+    found = sum(i is not None and findings[i].probability >= threshold for i in best)
+    missed = sum(i is None for i in best)
+    false_positives = sum(f.probability >= threshold for i, f in enumerate(findings) if i not in hitting)
+    return Score(found, len(nodules) - found - missed, missed, false_positives)
+
+
+def match_and_score(findings, nodules, threshold=0.5, threshold_mal=0.5):
+    """The chapter's confusion table of one scan, int (3, 4): rows `ROWS`, columns `COLUMNS`.
+
+    A finding without malignancy counts as benign. The first row's "Complete Miss" is always 0.
+    """
+    table = np.zeros((3, 4), dtype=int)
+
+    def column(finding):
+        if finding.probability < threshold:
+            return 1
+        return 3 if finding.malignancy is not None and finding.malignancy >= threshold_mal else 2
+
+    best, hitting = match(findings, nodules)
+    for nodule, i in zip(nodules, best):
+        table[2 if nodule.isMal_bool else 1, 0 if i is None else column(findings[i])] += 1
+    for i, finding in enumerate(findings):
+        if i not in hitting:
+            table[0, column(finding)] += 1
+    return table
+
+
+def print_scores(results, truth, threshold=0.5):
+    """Print found, filtered, missed and false positives per scan, and the confusion table of all."""
+    total, table = Score(0, 0, 0, 0), np.zeros((3, 4), dtype=int)
+    print(
+        f"\n{'scan':>14}  {'nodules':>7}  {'found':>5}  {'filtered':>8}  {'missed':>6}  {'false positives':>15}"
+    )
+    for result in results:
+        nodules = truth.get(result.series_uid, [])
+        score = score_scan(result.findings, nodules, threshold)
+        total = total + score
+        table += match_and_score(result.findings, nodules, threshold)
+        print(
+            f"{'…' + result.series_uid[-12:]:>14}  {len(nodules):7}  {score.found:5}  {score.filtered:8}  "
+            f"{score.missed:6}  {score.false_positives:15}"
+        )
+    count = total.found + total.filtered + total.missed
+    print(
+        f"{'all':>14}  {count:7}  {total.found:5}  {total.filtered:8}  {total.missed:6}  "
+        f"{total.false_positives:15}  ({total.false_positives / max(len(results), 1):.1f} per scan)"
+    )
+    print(f"\n{'':12}" + "".join(f"{name:>17}" for name in COLUMNS))
+    for name, row in zip(ROWS, table):
+        print(f"{name:12}" + "".join(f"{value:17}" for value in row))
+    return total
