@@ -82,9 +82,7 @@ def match_and_score(findings, nodules, threshold=0.5, threshold_mal=0.5):
 def print_scores(results, truth, threshold=0.5):
     """Print found, filtered, missed and false positives per scan, and the confusion table of all."""
     total, table = Score(0, 0, 0, 0), np.zeros((3, 4), dtype=int)
-    print(
-        f"\n{'scan':>14}  {'nodules':>7}  {'found':>5}  {'filtered':>8}  {'missed':>6}  {'false positives':>15}"
-    )
+    print(f"\n{'scan':>14}  nodules  found  filtered  missed  false positives")
     for result in results:
         nodules = truth.get(result.series_uid, [])
         score = score_scan(result.findings, nodules, threshold)
