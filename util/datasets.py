@@ -163,6 +163,7 @@ class Dataset:
     def _fetch(self, folder: Path, source: Source):
         import pooch
 
+        pooch.get_logger().setLevel("WARNING")
         problems = []
         for url in source.urls:
             try:
@@ -259,7 +260,7 @@ def resume_download(url: str, output_file: str, _pooch, timeout: float = 60):
             open(part, "ab" if done else "wb") as file,
             tqdm(total=total or None, initial=done, unit="B", unit_scale=True, desc=part.stem) as bar,
         ):
-            for block in response.iter_content(1 << 20):
+            for block in response.iter_content(1 << 16):
                 file.write(block)
                 bar.update(len(block))
     if total and part.stat().st_size < total:

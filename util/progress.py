@@ -23,6 +23,7 @@ def enumerateWithEstimate(iterable, desc_str, start_ndx=0, total=None, shown=Non
         for index, item in enumerate(iterable):
             yield index, item
             bar.update()
-            if start_ndx and index + 1 == start_ndx:
-                bar.start_t = bar._time()
-                bar.initial = bar.n
+            if shown and index + 1 == start_ndx:
+                # Restarts the clock, so that the loader's warm-up does not count as speed.
+                bar.reset(total)
+                bar.initial = bar.n = start_ndx

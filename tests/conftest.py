@@ -1,0 +1,29 @@
+"""Shared by all tests: where real data may lie, and folders that keep a test's output to itself."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from util.paths import PROJECT
+
+# Real files for checks may stand beside the project; tests that want them skip where they are absent.
+REAL = PROJECT.parent / "shared" / "real"
+
+os.environ.setdefault("COURSE_OFFLINE", "1")
+os.environ["COURSE_OUTPUT"] = str(PROJECT / "output" / "tests")
+
+
+@pytest.fixture
+def real_data() -> Path:
+    """The folder with real data; skips the test where there is none."""
+    if not REAL.is_dir():
+        pytest.skip("no real data beside the project")
+    return REAL
+
+
+@pytest.fixture
+def clean_output(tmp_path, monkeypatch) -> Path:
+    """An output folder of the test's own."""
+    monkeypatch.setenv("COURSE_OUTPUT", str(tmp_path / "output"))
+    return tmp_path / "output"

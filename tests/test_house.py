@@ -1,0 +1,59 @@
+"""The rules of the house: who may import whom, what every chapter has, what never appears in the code."""
+
+import ast
+import re
+import subprocess
+
+import pytest
+
+from util.paths import PROJECT
+
+CHAPTERS = [f"p1ch{n}" for n in range(1, 9)] + [f"p2ch{n:02d}" for n in range(9, 15)] + ["p3ch15"]
+MODULES = sorted(p for name in [*CHAPTERS, "util"] for p in (PROJECT / name).rglob("*.py"))
+
+
+def imported_names(path):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.split(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            yield node.module.split(".")[0]
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: p.relative_to(PROJECT).as_posix())
+def test_imports_point_to_earlier_chapters_and_util(path):
+    home = path.relative_to(PROJECT).parts[0]
+    allowed = CHAPTERS[: CHAPTERS.index(home) + 1] if home in CHAPTERS else []
+    later = {name for name in imported_names(path) if name in CHAPTERS and name not in allowed}
+    assert not later, f"{path.name} imports {', '.join(sorted(later))}"
+
+
+def test_util_stays_small():
+    lines = sum(len(p.read_text(encoding="utf-8").splitlines()) for p in (PROJECT / "util").glob("*.py"))
+    assert lines <= 1000
+
+
+def test_no_absolute_path_and_nothing_left_to_do_in_tracked_text():
+    listed = subprocess.run(["git", "ls-files"], cwd=PROJECT, capture_output=True, text=True)
+    if listed.returncode != 0:
+        pytest.skip("not a git checkout")
+    marks = re.compile(
+        r"\b(?:TO" + r"DO|FIX" + r"ME)\b|(?<![\w.:/])/(?:ho" + r"me|Us" + r"ers|wo" + r"rk|ro" + r"ot)/\w"
+    )
+    for name in listed.stdout.splitlines():
+        path = PROJECT / name
+        if (
+            path.suffix in {".py", ".md", ".ipynb", ".toml", ".yml", ".txt", ".html", ".js", ".cpp"}
+            and path.exists()
+        ):
+            found = marks.search(path.read_text(encoding="utf-8"))
+            assert found is None, f"{name}: {found.group()}"
+
+
+def test_ruff_finds_nothing():
+    import sys
+
+    said = subprocess.run(
+        [sys.executable, "-m", "ruff", "check", "."], cwd=PROJECT, capture_output=True, text=True
+    )
+    assert said.returncode == 0, said.stdout

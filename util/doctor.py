@@ -1,0 +1,107 @@
+"""`python course.py doctor`: what this machine can do for the course, and what to do about the rest.
+
+`examine` answers with the table as rows, which chapter 1 shows; `main` prints it.
+"""
+
+import importlib.metadata
+import os
+import platform
+import shutil
+import sys
+from dataclasses import dataclass
+
+from packaging.requirements import Requirement
+
+from util.files import main_guard
+from util.paths import PROJECT, data_root
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table: what was looked at, what was found, and advice where something is amiss."""
+
+    what: str
+    found: str
+    advice: str = ""
+
+
+def examine() -> list[Row]:
+    """Look at Python, the packages, the processor, memory, disk and GPU; nothing is changed."""
+    return [*_machine(), *_torch(), *_packages(), *_data()]
+
+
+def _machine():
+    version = platform.python_version()
+    supported = (3, 10) <= sys.version_info[:2] <= (3, 13)
+    yield Row("Python", version, "" if supported else "use Python 3.10 to 3.13")
+    yield Row("system", f"{platform.system()} {platform.machine()}")
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    yield Row("CPU cores", str(cores), "" if cores >= 2 else "everything runs, about twice as long")
+    import psutil
+
+    memory = psutil.virtual_memory()
+    advice = "" if memory.available > 4e9 else "close other programs: the largest step takes about 4 GB"
+    yield Row("memory", f"{memory.total / 1e9:.0f} GB, {memory.available / 1e9:.0f} GB free", advice)
+    free = shutil.disk_usage(PROJECT).free
+    advice = "" if free > 3e9 else "make room, or set COURSE_OUTPUT and COURSE_GENERATED to a larger disk"
+    yield Row("disk", f"{free / 1e9:.0f} GB free", advice)
+
+
+def _torch():
+    import torch
+
+    from util.runtime import get_device, has_fast_bfloat16
+
+    yield Row("PyTorch", torch.__version__)
+    features = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+    useful = [name for name in ("avx2", "avx512_f", "avx512_bf16", "amx_bf16") if features.get(name)]
+    yield Row("CPU features", ", ".join(useful) or "none that PyTorch names")
+    if torch.cuda.is_available():
+        properties = torch.cuda.get_device_properties(0)
+        yield Row("GPU", f"{properties.name}, {properties.total_memory / 1e9:.0f} GB")
+    else:
+        yield Row("GPU", "none that PyTorch can use (the course does not need one)")
+    device = get_device()
+    numbers = "bfloat16 in hardware" if has_fast_bfloat16(device) else "float32"
+    yield Row("computes on", f"{device}, {numbers}")
+
+
+def _packages():
+    """Every line of requirements.txt against what is installed."""
+    wrong = []
+    count = 0
+    for line in (PROJECT / "requirements.txt").read_text(encoding="utf-8").splitlines():
+        text = line.split("#")[0].strip()
+        if not text:
+            continue
+        requirement = Requirement(text)
+        if requirement.marker and not requirement.marker.evaluate():
+            continue
+        count += 1
+        try:
+            installed = importlib.metadata.version(requirement.name)
+        except importlib.metadata.PackageNotFoundError:
+            wrong.append(f"{requirement.name} is missing")
+            continue
+        if not requirement.specifier.contains(installed.split("+")[0], prereleases=True):
+            wrong.append(f"{requirement.name} is {installed}, not {requirement.specifier}")
+    found = f"{count - len(wrong)} of {count} as required" + "".join(f"; {w}" for w in wrong)
+    yield Row("packages", found, "run 'python3 course.py setup'" if wrong else "")
+
+
+def _data():
+    root = data_root()
+    there = sorted(p.name for p in root.iterdir() if p.is_dir()) if root.is_dir() else []
+    yield Row("real data", ", ".join(there) or "none (the course generates what it needs)")
+
+
+def main():
+    rows = examine()
+    for row in rows:
+        print(f"{row.what:13} {row.found}" + (f"\n{'':13} -> {row.advice}" if row.advice else ""))
+    advised = sum(bool(row.advice) for row in rows)
+    print("\nready for the course" if not advised else f"\n{advised} things to look at (->)")
+
+
+if __name__ == "__main__":
+    main_guard(main)
