@@ -1,0 +1,138 @@
+"""course.py: the environment is made once, noticed when broken, and refused with one clear sentence."""
+
+import ast
+import json
+import subprocess
+import sys
+
+import pytest
+
+import course
+from util.paths import PROJECT
+
+
+@pytest.fixture
+def fake_environment(tmp_path, monkeypatch):
+    """A small virtual environment (no packages) that course.py believes to be the course's."""
+    folder = tmp_path / "environment"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True)
+    monkeypatch.setenv("COURSE_VENV", str(folder))
+    site = next(folder.rglob("site-packages"))
+    (site / "torch").mkdir()
+    (site / "torch" / "__init__.py").write_text("")
+    course.write_stamp(folder)
+    return folder
+
+
+def run_course(*arguments, **environment):
+    import os
+
+    return subprocess.run(
+        [sys.executable, str(PROJECT / "course.py"), *arguments],
+        capture_output=True, text=True, env={**os.environ, **environment}, cwd="/",
+    )  # fmt: skip
+
+
+def test_needs_only_the_standard_library():
+    tree = ast.parse((PROJECT / "course.py").read_text(encoding="utf-8"))
+    names = {
+        (node.names[0].name if isinstance(node, ast.Import) else node.module).split(".")[0]
+        for node in ast.walk(tree)
+        if isinstance(node, (ast.Import, ast.ImportFrom))
+    }
+    assert names <= set(sys.stdlib_module_names)
+
+
+def test_whole_environment_is_kept(fake_environment, monkeypatch):
+    monkeypatch.setattr(course.subprocess, "run", forbid_installs(course.subprocess.run))
+    assert course.problem_with(fake_environment) is None
+    assert course.setup() == course.venv_python(fake_environment)
+
+
+def forbid_installs(run):
+    def checked(command, **options):
+        assert "pip" not in command
+        assert "venv" not in command
+        return run(command, **options)
+
+    return checked
+
+
+@pytest.mark.parametrize("damage", ["stamp", "package", "python", "lock"])
+def test_damage_is_noticed(fake_environment, damage, monkeypatch):
+    if damage == "stamp":
+        (fake_environment / course.STAMP).unlink()
+    elif damage == "package":
+        (next(fake_environment.rglob("torch")) / "__init__.py").unlink()
+        next(fake_environment.rglob("torch")).rmdir()
+    elif damage == "python":
+        course.venv_python(fake_environment).unlink()
+    else:
+        stamp = json.loads((fake_environment / course.STAMP).read_text())
+        stamp["fingerprint"] = "another lock"
+        (fake_environment / course.STAMP).write_text(json.dumps(stamp))
+    assert course.problem_with(fake_environment)
+
+
+def test_too_little_disk_is_one_sentence(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("COURSE_VENV", str(tmp_path / "new"))
+    monkeypatch.setattr(course, "DISK_NEEDED_GB", 10**9)
+    with pytest.raises(SystemExit) as stop:
+        course.setup()
+    assert stop.value.code == 2
+    assert "COURSE_VENV" in capsys.readouterr().err
+    assert not (tmp_path / "new").exists()
+
+
+def test_foreign_folder_is_not_deleted(tmp_path, monkeypatch, capsys):
+    (tmp_path / "thesis.txt").write_text("precious")
+    monkeypatch.setenv("COURSE_VENV", str(tmp_path))
+    with pytest.raises(SystemExit):
+        course.setup()
+    assert "left alone" in capsys.readouterr().err
+    assert (tmp_path / "thesis.txt").exists()
+
+
+@pytest.mark.parametrize("version", [(3, 9), (3, 16)])
+def test_unsupported_python_is_one_sentence(tmp_path, monkeypatch, capsys, version):
+    monkeypatch.setenv("COURSE_VENV", str(tmp_path / "new"))
+    monkeypatch.setattr(course.sys, "version_info", (*version, 0, "final", 0))
+    with pytest.raises(SystemExit):
+        course.setup()
+    assert "3.10 to 3.13" in capsys.readouterr().err
+
+
+def test_unknown_command_and_help():
+    wrong = run_course("dance")
+    assert wrong.returncode == 2
+    assert "dance" in wrong.stderr
+    assert "course.py run" in run_course("help").stdout
+
+
+@pytest.mark.command
+def test_doctor_and_data_list():
+    doctor = run_course("--here", "doctor")
+    assert doctor.returncode == 0, doctor.stderr
+    assert "as required" in doctor.stdout
+    listed = run_course("--here", "data")
+    assert listed.returncode == 0, listed.stderr
+    assert "luna" in listed.stdout
+    unknown = run_course("--here", "data", "nothing")
+    assert unknown.returncode == 2
+    assert "there is no dataset 'nothing'" in unknown.stderr
+
+
+def test_lock_pins_everything_that_requirements_name():
+    from packaging.requirements import Requirement
+
+    pinned = {}
+    for line in (PROJECT / "requirements.lock").read_text().splitlines():
+        if line.strip() and not line.startswith("#"):
+            requirement = Requirement(line)
+            pinned.setdefault(requirement.name.lower(), []).append(requirement)
+    for line in (PROJECT / "requirements.txt").read_text().splitlines():
+        text = line.split("#")[0].strip()
+        if text:
+            wanted = Requirement(text)
+            versions = [str(p.specifier).removeprefix("==") for p in pinned[wanted.name.lower()]]
+            assert all(wanted.specifier.contains(version) for version in versions), (text, versions)

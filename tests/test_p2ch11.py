@@ -1,0 +1,151 @@
+"""Chapter 11: the classifier, its training loop, its checkpoints."""
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from torch.utils.data import DataLoader, TensorDataset
+
+from p2ch11.model import LunaBlock, LunaModel
+from p2ch11.training import METRICS_SIZE, LunaTrainingApp, load_weights
+from util.files import UserError
+
+PUBLISHED = json.loads((Path(__file__).parent / "published_checkpoints.json").read_text())
+
+
+def test_parameters_are_those_of_the_published_weights():
+    own = {name: list(value.shape) for name, value in LunaModel().state_dict().items()}
+    assert own == PUBLISHED["LunaModel"]["model_state"]
+
+
+def test_shapes_probabilities_and_gradients():
+    torch.manual_seed(0)
+    model = LunaModel()
+    logits, probability = model(torch.empty(3, 1, 32, 48, 48).uniform_(-1000, 1000))
+    assert logits.shape == probability.shape == (3, 2)
+    torch.testing.assert_close(probability, torch.softmax(logits, dim=1))
+    torch.nn.functional.cross_entropy(logits, torch.tensor([0, 1, 1])).backward()
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None, name
+        assert torch.isfinite(parameter.grad).all(), name
+
+
+def test_memory_format_does_not_change_the_answer():
+    torch.manual_seed(0)
+    model = LunaModel().eval()
+    batch = torch.randn(2, 1, 32, 48, 48) * 300 - 500
+    with torch.inference_mode():
+        plain = model(batch)[0]
+        model.to(memory_format=torch.channels_last_3d)
+        fast = model(batch.contiguous(memory_format=torch.channels_last_3d))[0]
+    torch.testing.assert_close(fast, plain, rtol=1e-4, atol=1e-4)
+
+
+def test_block_halves_every_edge():
+    assert LunaBlock(1, 8)(torch.zeros(2, 1, 8, 12, 16)).shape == (2, 8, 4, 6, 8)
+
+
+def test_biases_are_spread_around_zero():
+    torch.manual_seed(0)
+    bias = torch.cat([LunaModel().block4.conv2.bias.detach() for _ in range(50)])
+    bound = 1 / math.sqrt(64 * 27)
+    assert bias.abs().max() <= bound
+    assert abs(bias.mean()) < bound / 10
+
+
+class ToyApp(LunaTrainingApp):
+    """The real loop on sixteen crops: bright blobs are nodules."""
+
+    chapter = "toy"
+
+    def _loader(self):
+        generator = torch.Generator().manual_seed(3)
+        label = torch.arange(16) % 2
+        crops = torch.randn(16, 1, 32, 48, 48, generator=generator) * 40 - 850
+        crops[:, :, 12:20, 18:30, 18:30] += 800 * label[:, None, None, None, None]
+        return self.make_loader(
+            TensorDataset(
+                crops, torch.stack([1 - label, label], dim=1), torch.arange(16), torch.zeros(16, 3)
+            ),
+            shuffle=True,
+        )
+
+    initTrainDl = initValDl = _loader
+
+
+def arguments(epochs, *more):
+    return ["--epochs", str(epochs), "--batch-size", "8", "--lr", "0.001", "--device", "cpu", *more]
+
+
+def test_training_learns_and_keeps_checkpoints(clean_output):
+    app = ToyApp(arguments(4))
+    history = app.main()
+    assert history[-1]["trn"]["loss/all"] < history[0]["trn"]["loss/all"]
+    assert history[-1]["trn"]["correct/all"] >= 90
+    state = torch.load(app.folder / "last.state", weights_only=True)
+    assert set(PUBLISHED["LunaModel"]["top_level_keys"]) <= set(state)
+    assert state["totalTrainingSamples_count"] == 4 * 16
+    assert (app.folder / "best.state").exists()
+    assert not list(app.folder.glob("*.part"))
+    loaded = load_weights(LunaModel(), app.folder / "last.state")
+    torch.testing.assert_close(loaded.state_dict(), app.model.state_dict())
+
+
+def test_resumed_run_equals_uninterrupted_run(clean_output):
+    whole = ToyApp(arguments(3, "whole"))
+    whole.main()
+    ToyApp(arguments(1, "parts")).main()
+    parts = ToyApp(arguments(3, "--resume", "parts"))
+    assert parts.first_epoch == 2
+    parts.main()
+    for name, value in whole.model.state_dict().items():
+        assert torch.equal(value, parts.model.state_dict()[name]), name
+
+
+def test_nan_ends_the_training_with_a_sentence(clean_output):
+    class Broken(ToyApp):
+        def computeBatchLoss(self, batch_ndx, batch_tup, batch_size, metrics_g):
+            loss = super().computeBatchLoss(batch_ndx, batch_tup, batch_size, metrics_g)
+            metrics_g[:] = float("nan")
+            return loss
+
+    with pytest.raises(UserError, match="lower --lr"):
+        Broken(arguments(1)).main()
+
+
+def test_metrics_of_an_empty_class_do_not_fail(clean_output):
+    app = ToyApp(arguments(1))
+    metrics_t = torch.zeros(METRICS_SIZE, 5)
+    metrics = app.logMetrics(1, "val", metrics_t)
+    assert metrics["correct/all"] == 100
+    assert math.isnan(metrics["correct/pos"])
+
+
+def test_nan_score_does_not_replace_the_best(clean_output):
+    app = ToyApp(arguments(1))
+    app.save_checkpoint(1, 0.5)
+    app.save_checkpoint(2, math.nan)
+    assert torch.load(app.folder / "best.state", weights_only=True)["epoch"] == 1
+    assert torch.load(app.folder / "last.state", weights_only=True)["epoch"] == 2
+
+
+def test_empty_split_is_one_sentence(clean_output):
+    app = ToyApp(arguments(1))
+    with pytest.raises(UserError, match="no samples"):
+        app.make_loader(TensorDataset(torch.zeros(0, 1)), shuffle=False)
+    assert isinstance(app.initTrainDl(), DataLoader)
+
+
+@pytest.mark.parametrize("kind", ["missing", "text", "other model", "not a dict"])
+def test_bad_weights_are_one_sentence(tmp_path, kind):
+    path = tmp_path / "weights.state"
+    if kind == "text":
+        path.write_text("these are no weights")
+    elif kind == "other model":
+        torch.save({"model_state": torch.nn.Linear(3, 2).state_dict()}, path)
+    elif kind == "not a dict":
+        torch.save([1, 2, 3], path)
+    with pytest.raises(UserError, match=r"weights\.state"):
+        load_weights(LunaModel(), path)

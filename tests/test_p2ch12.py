@@ -1,0 +1,98 @@
+"""Chapter 12: metrics and augmentation."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.metrics import precision_recall_fscore_support
+
+from p2ch12.augment import ALL, Strengths, augment, random_affine, transform
+from p2ch12.metrics import confusion, precision_recall_f1
+
+
+@given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=50))
+def test_precision_recall_f1_agree_with_scikit_learn(pairs):
+    label, predicted = (np.array(column) for column in zip(*pairs))
+    expected = precision_recall_fscore_support(label, predicted, average="binary", zero_division=0)[:3]
+    got = precision_recall_f1(torch.from_numpy(label), torch.from_numpy(predicted))
+    np.testing.assert_allclose(got, expected, atol=1e-9)
+
+
+def test_confusion_counts():
+    label = torch.tensor([True, True, False, False, False])
+    predicted = torch.tensor([True, False, True, False, False])
+    assert confusion(label, predicted) == (1, 1, 1, 2)
+
+
+def a_volume():
+    generator = torch.Generator().manual_seed(0)
+    return torch.randn(4, 1, 8, 12, 12, generator=generator) * 300 - 400
+
+
+def test_zero_strength_is_the_identity_to_the_bit():
+    volume = a_volume()
+    assert torch.equal(augment(volume, Strengths()), volume)
+
+
+def test_offset_really_shifts():
+    volume = torch.zeros(1, 1, 1, 9, 9)
+    volume[0, 0, 0, 4, 4] = 1
+    # Two pixels to the right in the input are two ninths of the whole edge, which spans 2.
+    affine = torch.tensor([[[1, 0, 0, 4 / 9], [0, 1, 0, 0], [0, 0, 1, 0.0]]])
+    moved = transform(volume, affine)
+    assert moved[0, 0, 0, 4, 2] == pytest.approx(1, abs=1e-5)
+    shifts = random_affine(200, 3, Strengths(offset=0.1), generator=torch.Generator().manual_seed(0))[:, :, 3]
+    assert shifts.abs().max() <= 0.1
+    assert shifts.abs().mean() > 0.03
+
+
+def test_every_sample_gets_its_own_transform():
+    same = a_volume()[:1].repeat(4, 1, 1, 1, 1)
+    for strengths in (
+        Strengths(offset=0.2),
+        Strengths(scale=0.2),
+        Strengths(rotate=True),
+        Strengths(noise=10),
+    ):
+        out = augment(same, strengths, torch.Generator().manual_seed(1))
+        assert not torch.allclose(out[0], out[1]), strengths
+        assert out.shape == same.shape
+
+
+def test_flip_is_a_mirror_along_each_axis():
+    volume = torch.arange(2 * 3 * 4.0).reshape(1, 1, 2, 3, 4)
+    seen = set()
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(60):
+        out = augment(volume, Strengths(flip=True), generator)
+        matches = [
+            dims
+            for dims in ((), (2,), (3,), (4,), (2, 3), (2, 4), (3, 4), (2, 3, 4))
+            if torch.allclose(out, volume.flip(dims) if dims else volume, atol=1e-4)
+        ]
+        assert len(matches) == 1
+        seen.add(matches[0])
+    assert len(seen) == 8
+
+
+def test_rotation_stays_in_the_slice_and_keeps_the_size():
+    affine = random_affine(50, 3, Strengths(rotate=True), generator=torch.Generator().manual_seed(0))
+    linear = affine[:, :, :3]
+    torch.testing.assert_close(
+        linear @ linear.transpose(1, 2), torch.eye(3).expand(50, 3, 3), atol=1e-5, rtol=0
+    )
+    assert (linear[:, 2] == torch.tensor([0.0, 0.0, 1.0])).all()
+
+
+def test_all_strengths_together_leave_numbers_finite_and_in_range():
+    volume = a_volume()
+    out = augment(volume, ALL, torch.Generator().manual_seed(2))
+    assert torch.isfinite(out).all()
+    assert out.min() > volume.min() - 6 * ALL.noise
+    assert out.max() < volume.max() + 6 * ALL.noise
+
+
+def test_works_on_slices_too():
+    slices = torch.randn(3, 7, 16, 16)
+    assert augment(slices, ALL).shape == slices.shape

@@ -1,0 +1,118 @@
+"""Chapter 13: the U-Net, ground truth grown from centres, Dice loss."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from p2ch13.dsets import nodule_box, nodule_truth, slices_with_context, truth_of_slice
+from p2ch13.model import SegmentationAugmentation, UNetWrapper
+from p2ch13.training import SegmentationTrainingApp
+
+PUBLISHED = json.loads((Path(__file__).parent / "published_checkpoints.json").read_text())
+
+
+def test_parameters_are_those_of_the_published_weights():
+    model = UNetWrapper()
+    own = {name: list(value.shape) for name, value in model.state_dict().items()}
+    assert own == PUBLISHED["UNetWrapper"]["model_state"]
+
+
+@pytest.mark.parametrize("shape", [(64, 64), (512, 512), (100, 36)])
+def test_output_is_as_large_as_the_input(shape):
+    with torch.inference_mode():
+        out = UNetWrapper().eval()(torch.zeros(1, 7, *shape))
+    assert out.shape == (1, 1, *shape)
+    assert 0 <= out.min() <= out.max() <= 1
+
+
+def test_every_parameter_gets_a_gradient():
+    torch.manual_seed(0)
+    model = UNetWrapper()
+    model(torch.randn(2, 7, 32, 32) * 300 - 500).sum().backward()
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None, name
+        assert torch.isfinite(parameter.grad).all(), name
+
+
+def ball(shape, center, radius):
+    distance = sum((axis - c) ** 2 for axis, c in zip(np.ogrid[tuple(slice(n) for n in shape)], center))
+    return np.where(distance <= radius**2, 40, -850).astype(np.int16)
+
+
+def test_box_holds_a_ball_in_air():
+    hu = ball((20, 40, 40), (9, 20, 21), 5)
+    box = nodule_box(hu, (9, 20, 21))
+    assert box == (slice(4, 15), slice(15, 26), slice(16, 27))
+    assert nodule_truth(hu, (9, 20, 21)).mask.sum() == (hu > -700).sum()
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.tuples(st.integers(-3, 12), st.integers(-3, 18), st.integers(-3, 22)), st.integers(1, 8))
+def test_box_at_any_edge_lies_inside_and_is_never_empty(center, radius):
+    shape = (10, 16, 20)
+    truth = nodule_truth(ball(shape, center, radius), center)
+    for part, size in zip(truth.box, shape):
+        assert 0 <= part.start < part.stop <= size
+    assert truth.mask.any()
+    assert truth.mask.shape == tuple(part.stop - part.start for part in truth.box)
+
+
+def test_truth_does_not_write_into_the_scan():
+    hu = ball((12, 20, 20), (6, 10, 10), 3)
+    before = hu.copy()
+    nodule_truth(hu, (6, 10, 10))
+    assert np.array_equal(hu, before)
+
+
+def test_slice_of_truth_is_the_slice_of_the_ball():
+    hu = ball((12, 20, 20), (6, 10, 9), 3)
+    truths = [nodule_truth(hu, (6, 10, 9))]
+    for index in range(12):
+        assert np.array_equal(truth_of_slice(truths, index, (20, 20)), hu[index] > -700)
+
+
+def test_context_repeats_the_edge_slices():
+    hu = np.arange(5)[:, None, None] * np.ones((1, 2, 2), dtype=int)
+    assert slices_with_context(hu, 0)[:, 0, 0].tolist() == [0, 0, 0, 0, 1, 2, 3]
+    assert slices_with_context(hu, 4)[:, 0, 0].tolist() == [1, 2, 3, 4, 4, 4, 4]
+    assert slices_with_context(hu, 2)[:, 0, 0].tolist() == [0, 0, 1, 2, 3, 4, 4]
+
+
+def test_augmentation_moves_slice_and_label_together():
+    torch.manual_seed(0)
+    label = torch.zeros(6, 1, 32, 32, dtype=torch.bool)
+    label[:, :, 10:20, 14:22] = True
+    slices = label.float().repeat(1, 7, 1, 1) * 800 - 800
+    out, moved = SegmentationAugmentation(flip=True, offset=0.1, scale=0.2, rotate=True)(slices, label)
+    assert moved.dtype == torch.bool
+    agreement = ((out[:, 3:4] > -400) == moved).float().mean()
+    assert agreement > 0.99
+    assert not torch.equal(moved[0], moved[1])
+    unchanged, same = SegmentationAugmentation()(slices, label)
+    assert torch.equal(unchanged, slices)
+    assert torch.equal(same, label)
+
+
+def test_dice_loss_by_hand(clean_output):
+    app = SegmentationTrainingApp(["--device", "cpu"])
+    label = torch.zeros(3, 1, 4, 4)
+    label[:, :, :2] = 1  # eight pixels each
+    prediction = torch.stack([label[0], torch.zeros(1, 4, 4), torch.ones(1, 4, 4)])
+    expected = [0, 1 - 1 / 9, 1 - (2 * 8 + 1) / (16 + 8 + 1)]
+    torch.testing.assert_close(app.diceLoss(prediction, label), torch.tensor(expected))
+
+
+def test_metrics_are_areas(clean_output):
+    app = SegmentationTrainingApp(["--device", "cpu"])
+    metrics_t = torch.tensor([[0.5, 0.5], [30.0, 50.0], [20.0, 0.0], [100.0, 0.0]])
+    metrics = app.logMetrics(1, "val", metrics_t)
+    assert metrics["pr/recall"] == pytest.approx(0.8)
+    assert metrics["pr/precision"] == pytest.approx(80 / 180)
+    assert metrics["percent_all/fp"] == pytest.approx(100)
+    assert app.score(metrics) == metrics["pr/recall"]
+    assert app.logMetrics(1, "val", torch.zeros(4, 3))["pr/recall"] == 0
