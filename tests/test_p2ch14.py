@@ -1,0 +1,255 @@
+"""Chapter 14: from a mask to findings, from findings to scores, files and reports."""
+
+import csv
+import json
+import math
+import re
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from p2ch10.scans import load_scan
+from p2ch11.model import LunaModel
+from p2ch13.model import UNetWrapper
+from p2ch14 import nodule_analysis
+from p2ch14.nodule_analysis import Finding, NoduleAnalysisApp, ScanResult, body_window
+from p2ch14.report import scan_section, write_report
+from p2ch14.scoring import match, match_and_score, score_scan
+from util.paths import PROJECT
+
+
+@pytest.fixture(scope="module")
+def random_weights(tmp_path_factory):
+    """Weights files of untrained networks: the way through does not depend on what they know."""
+    folder = tmp_path_factory.mktemp("weights")
+    torch.manual_seed(0)
+    torch.save({"model_state": UNetWrapper().state_dict()}, folder / "segmentation.state")
+    torch.save({"model_state": LunaModel().state_dict()}, folder / "classification.state")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def small_scan(tmp_path_factory):
+    """A small oblique scan with one bright ball in air, as .mhd."""
+    path = tmp_path_factory.mktemp("scan") / "1.2.826.0.1.3680043.2.1125.7.mhd"
+    zyx = np.ogrid[0:40, 0:64, 0:72]
+    distance = np.sqrt(sum(((axis - c) * s) ** 2 for axis, c, s in zip(zyx, (20, 30, 40), (2, 1, 1))))
+    image = sitk.GetImageFromArray(np.where(distance < 8, 40, -900).astype(np.int16))
+    image.SetSpacing((1.0, 1.0, 2.0))
+    image.SetOrigin((-30.0, 12.0, 100.0))
+    angle = math.radians(20)
+    image.SetDirection((math.cos(angle), -math.sin(angle), 0, math.sin(angle), math.cos(angle), 0, 0, 0, 1))
+    sitk.WriteImage(image, str(path))
+    return path
+
+
+@pytest.fixture(scope="module")
+def app(random_weights):
+    return NoduleAnalysisApp(
+        random_weights / "segmentation.state", random_weights / "classification.state", device="cpu"
+    )
+
+
+def test_a_ball_becomes_one_finding_with_its_place_and_size(app, small_scan):
+    ct = load_scan(small_scan)
+    findings = app.group_segmentation_output(ct, ct.hu_a > -500)
+    assert len(findings) == 1
+    where = sitk.ReadImage(str(small_scan)).TransformContinuousIndexToPhysicalPoint((40.0, 30.0, 20.0))
+    np.testing.assert_allclose(findings[0].center_xyz, where, atol=0.2)
+    np.testing.assert_allclose(findings[0].center_irc, (20, 30, 40), atol=0.1)
+    assert findings[0].diameter_mm == pytest.approx(16, rel=0.12)
+
+
+def test_specks_and_thin_bridges_are_eroded_away(app, small_scan):
+    ct = load_scan(small_scan)
+    mask = np.zeros(ct.hu_a.shape, dtype=bool)
+    mask[5, 5, 5] = True
+    mask[10:17, 10:17, 10:17] = mask[10:17, 10:17, 30:37] = True
+    mask[13, 13, 17:30] = True
+    assert len(app.group_segmentation_output(ct, mask)) == 2
+    assert app.group_segmentation_output(ct, np.zeros_like(mask)) == []
+
+
+def test_whole_way_on_a_small_scan(app, small_scan):
+    result = app.analyse(load_scan(small_scan), "small")
+    assert all(0 <= finding.probability <= 1 for finding in result.findings)
+    probabilities = [finding.probability for finding in result.findings]
+    assert probabilities == sorted(probabilities, reverse=True)
+
+
+def test_segmentation_does_not_depend_on_batches(app, small_scan):
+    ct = load_scan(small_scan)
+    one, many = app.segment_ct(ct, batch_size=1), app.segment_ct(ct, batch_size=16)
+    assert (one == many).mean() > 0.999
+
+
+def test_body_window_holds_the_body_and_fits_the_network():
+    hu = np.full((4, 101, 130), -1000, dtype=np.int16)
+    hu[:, 40:61, 50:90] = 0
+    rows, columns = body_window(hu)
+    assert rows.start <= 40
+    assert rows.stop >= 61
+    assert columns.start <= 50
+    assert columns.stop >= 90
+    for part, size in ((rows, 101), (columns, 130)):
+        assert (part.stop - part.start) % 4 == 0
+        assert 0 <= part.start < part.stop <= size
+    everything = body_window(np.full((4, 64, 64), -1000, dtype=np.int16))
+    assert everything == (slice(0, 64), slice(0, 64))
+
+
+def finding(xyz, probability=0.9, malignancy=None):
+    return Finding((0.0, 0.0, 0.0), tuple(xyz), 6.0, probability, malignancy)
+
+
+def nodule(xyz, diameter_mm=10.0, isMal_bool=False):
+    return SimpleNamespace(center_xyz=tuple(xyz), diameter_mm=diameter_mm, isMal_bool=isMal_bool)
+
+
+points = st.tuples(*[st.integers(-12, 12)] * 3)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(st.tuples(points, st.floats(0, 1)), max_size=8),
+    st.lists(st.tuples(points, st.integers(3, 20)), max_size=5),
+)
+def test_counts_agree_with_a_slow_obvious_way(marks, truths):
+    findings = [finding(xyz, probability) for xyz, probability in marks]
+    nodules = [nodule(xyz, diameter) for xyz, diameter in truths]
+    found = missed = 0
+    for n in nodules:
+        hits = [f for f in findings if math.dist(f.center_xyz, n.center_xyz) < n.diameter_mm / 2]
+        found += any(f.probability >= 0.5 for f in hits)
+        missed += not hits
+    false_positives = sum(
+        f.probability >= 0.5
+        and all(math.dist(f.center_xyz, n.center_xyz) >= n.diameter_mm / 2 for n in nodules)
+        for f in findings
+    )
+    score = score_scan(findings, nodules)
+    assert (score.found, score.missed, score.false_positives) == (found, missed, false_positives)
+    assert score.filtered == len(nodules) - found - missed
+
+
+def test_best_of_several_hits_counts_and_the_others_are_no_false_positives():
+    findings = [finding((0, 0, 0), 0.3), finding((1, 0, 0), 0.8), finding((50, 0, 0), 0.9)]
+    best, hitting = match(findings, [nodule((0, 0, 1))])
+    assert best == [1]
+    assert hitting == {0, 1}
+    assert match(findings, [nodule((5, 0, 0), 10.0)])[0] == [1]
+    assert match([finding((5, 0, 0))], [nodule((0, 0, 0), 10.0)])[0] == [None]
+
+
+def test_confusion_table():
+    nodules = [
+        nodule((0, 0, 0), isMal_bool=True),
+        nodule((40, 0, 0)),
+        nodule((80, 0, 0)),
+        nodule((120, 0, 0)),
+    ]
+    findings = [
+        finding((0, 0, 0), 0.9, 0.7), finding((40, 0, 0), 0.9, 0.2), finding((80, 0, 0), 0.1),
+        finding((0, 90, 0), 0.9, 0.9), finding((0, 60, 0), 0.2),
+    ]  # fmt: skip
+    table = match_and_score(findings, nodules)
+    assert table.tolist() == [[0, 1, 0, 1], [1, 1, 1, 0], [0, 0, 0, 1]]
+
+
+def result_of(ct):
+    findings = [
+        Finding((20.0, 30.0, 40.0), (1.0, 2.0, 3.0), 16.2, 0.93, 0.4),
+        Finding((2.0, 3.0, 70.0), (4.0, 5.0, 6.0), 4.0, 0.2),
+    ]
+    return ScanResult(ct.series_uid, "scans/<b>one</b>.mhd", 1.5, findings)
+
+
+def test_json_and_csv_have_the_documented_schema(tmp_path, small_scan):
+    result = result_of(load_scan(small_scan))
+    nodule_analysis.write_json(tmp_path / "n.json", [result], 0.5)
+    (scan,) = json.loads((tmp_path / "n.json").read_text())["scans"]
+    assert set(scan) == {"series_uid", "path", "seconds", "candidates", "nodules"}
+    assert scan["candidates"] == 2
+    assert scan["nodules"] == [
+        {"center_xyz": [1.0, 2.0, 3.0], "diameter_mm": 16.2, "probability": 0.93, "malignancy": 0.4}
+    ]
+    nodule_analysis.write_csv(tmp_path / "n.csv", [result])
+    rows = list(csv.DictReader((tmp_path / "n.csv").open()))
+    assert list(rows[0]) == ["seriesuid", "coordX", "coordY", "coordZ", "probability"]
+    assert [float(row["probability"]) for row in rows] == [0.93, 0.2]
+
+
+def test_report_is_self_contained_and_says_what_it_is_not(tmp_path, small_scan):
+    ct = load_scan(small_scan)
+    write_report(tmp_path / "report.html", [scan_section(ct, result_of(ct), 0.5)])
+    html = (tmp_path / "report.html").read_text()
+    assert "Not a medical device" in html
+    assert not re.findall(r"(?:src|href)=\"(?!data:)", html)
+    assert html.count("data:image/png;base64,") == 2
+    assert "<b>one</b>" not in html
+
+
+def analyse(*arguments):
+    return subprocess.run(
+        [sys.executable, "-m", "p2ch14.nodule_analysis", *map(str, arguments)],
+        cwd=PROJECT, capture_output=True, text=True,
+    )  # fmt: skip
+
+
+def break_scan(kind, folder):
+    """A bad input of the given kind; answers the path to pass."""
+    path = folder / "scan.mhd"
+    if kind == "missing":
+        return folder / "nothing.mhd"
+    if kind == "no dicom":
+        (folder / "empty").mkdir()
+        (folder / "empty" / "notes.txt").write_text("no images here")
+        return folder / "empty"
+    shape = (32, 32) if kind == "2D" else (8, 32, 32)
+    image = sitk.GetImageFromArray(np.zeros(shape, dtype=np.int16))
+    sitk.WriteImage(image, str(path), useCompression=True)
+    if kind == "truncated":
+        raw = folder / "scan.zraw"
+        raw.write_bytes(raw.read_bytes()[:20])
+    if kind == "zero spacing":
+        path.write_text(re.sub(r"ElementSpacing = .*", "ElementSpacing = 1 1 0", path.read_text()))
+    return path
+
+
+@pytest.mark.command
+@pytest.mark.parametrize("kind", ["missing", "truncated", "zero spacing", "no dicom", "2D"])
+def test_bad_input_is_one_sentence_and_status_2(kind, tmp_path, random_weights):
+    weights = ["--segmentation-path", random_weights / "segmentation.state"]
+    weights += ["--classification-path", random_weights / "classification.state"]
+    out = tmp_path / "out"
+    said = analyse(break_scan(kind, tmp_path), *weights, "--json", out / "f.json", "--report", out / "r.html")
+    assert said.returncode == 2, said.stderr
+    assert said.stderr.startswith("error: ")
+    assert len(said.stderr.strip().splitlines()) == 1, said.stderr
+    assert not out.exists()
+
+
+@pytest.mark.command
+def test_weights_of_another_model_are_one_sentence(tmp_path, small_scan, random_weights):
+    said = analyse(small_scan, "--segmentation-path", random_weights / "classification.state")
+    assert said.returncode == 2
+    assert re.fullmatch(r"error: .*another model than UNetWrapper.*\n", said.stderr)
+
+
+@pytest.mark.command
+@pytest.mark.parametrize("name", ["luna", "dicom"])
+def test_real_scans_go_all_the_way(real_data, tmp_path, name):
+    scan = next((real_data / "luna").rglob("*.mhd")) if name == "luna" else real_data / "p1ch4" / "dicom"
+    said = analyse(scan, "--json", tmp_path / "f.json", "--report", tmp_path / "r.html")
+    assert said.returncode == 0, said.stderr
+    (found,) = json.loads((tmp_path / "f.json").read_text())["scans"]
+    assert found["candidates"] > 0
+    assert found["seconds"] < 120
+    assert (tmp_path / "r.html").stat().st_size > 50_000
