@@ -1,6 +1,7 @@
 """The training loop of chapter 11, which chapters 12, 13 and 14 reuse by overriding a method or two.
 
     python -m p2ch11.training --epochs 2
+    torchrun --nproc-per-node=2 -m p2ch11.training --epochs 2
 
 Read `LunaTrainingApp.main` first: it is the whole story. A variant overrides `initModel`,
 `initTrainDl`, `initValDl`, `computeBatchLoss` or `logMetrics`.
@@ -10,13 +11,15 @@ import argparse
 import contextlib
 import datetime
 import math
+import os
 import time
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
-from torch.utils.data import DataLoader
+from torch import distributed, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.utils.data import BatchSampler, DataLoader, RandomSampler, SequentialSampler
 
 from p2ch10.dsets import LunaDataset
 from p2ch11.model import LunaModel
@@ -30,6 +33,25 @@ METRICS_LABEL_NDX = 0
 METRICS_PRED_NDX = 1
 METRICS_LOSS_NDX = 2
 METRICS_SIZE = 3
+
+
+class ShardedBatchSampler(BatchSampler):
+    """This process's share of every batch: with several processes, each batch is dealt out like cards.
+
+    All processes draw the same batches, so together they see what one process would. In training the
+    shares are made equally large (`is_even`), because the processes wait for each other at every step.
+    """
+
+    def __init__(self, sampler, batch_size, rank=0, world_size=1, is_even=False):
+        super().__init__(sampler, batch_size, drop_last=False)
+        self.rank, self.world_size, self.is_even = rank, world_size, is_even
+
+    def __iter__(self):
+        for batch in super().__iter__():
+            even = len(batch) - len(batch) % self.world_size if self.is_even else len(batch)
+            share = batch[:even][self.rank :: self.world_size]
+            if share:
+                yield share
 
 
 class LunaTrainingApp:
@@ -52,7 +74,21 @@ class LunaTrainingApp:
         self.add_arguments(parser)
         self.cli_args = parser.parse_args(sys_argv)
         self.time_str = datetime.datetime.now().strftime("%Y-%m-%d_%H.%M.%S")
+        # torchrun starts several processes and tells each its place in these variables.
+        self.rank = int(os.environ.get("RANK", 0))
+        self.world_size = int(os.environ.get("WORLD_SIZE", 1))
         self.device = get_device(self.cli_args.device)
+        if self.world_size > 1:
+            if self.cli_args.batch_size % self.world_size:
+                raise UserError(
+                    f"--batch-size {self.cli_args.batch_size} does not divide among {self.world_size} processes; "
+                    f"choose a multiple of {self.world_size}"
+                )
+            if self.device.type == "cuda":
+                self.device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+                torch.cuda.set_device(self.device)
+            if not distributed.is_initialized():
+                distributed.init_process_group("nccl" if self.device.type == "cuda" else "gloo")
         self.is_fast = not self.cli_args.plain
         self.use_bfloat16 = self.is_fast and has_fast_bfloat16(self.device)
         self.totalTrainingSamples_count = 0
@@ -65,6 +101,9 @@ class LunaTrainingApp:
         self.optimizer = self.initOptimizer()
         if self.cli_args.resume:
             self.load_checkpoint()
+        self.parallel = DistributedDataParallel(self.model) if self.world_size > 1 else None
+        if self.cli_args.compile:
+            self.model.compile()
 
     def add_arguments(self, parser):
         """Declare the command line; a variant calls this one and adds its own."""
@@ -79,8 +118,23 @@ class LunaTrainingApp:
         parser.add_argument("--seed", type=int, default=0)
         parser.add_argument("--device", help="such as cpu or cuda:1; the course chooses by default")
         parser.add_argument("--plain", action="store_true", help="float32 and contiguous memory only")
+        parser.add_argument("--compile", action="store_true", help="torch.compile the network")
         parser.add_argument("--resume", action="store_true", help="carry on from last.state")
         parser.add_argument("comment", nargs="?", default="run", help="name of the output folder")
+
+    @property
+    def is_main(self) -> bool:
+        """True in the one process that prints and writes files."""
+        return self.rank == 0
+
+    @property
+    def network(self) -> nn.Module:
+        """What a batch goes through: with several processes, training also averages their gradients."""
+        return self.parallel if self.parallel is not None and self.model.training else self.model
+
+    def say(self, text):
+        if self.is_main:
+            print(text)
 
     @property
     def folder(self) -> Path:
@@ -108,10 +162,16 @@ class LunaTrainingApp:
     def make_loader(self, dataset, shuffle: bool) -> DataLoader:
         if len(dataset) == 0:
             raise UserError("a split has no samples; generate or download more scans, or change --val-stride")
+        # A generator of its own: whatever else draws random numbers, all processes draw the same batches.
+        generator = torch.Generator()
+        sampler = RandomSampler(dataset, generator=generator) if shuffle else SequentialSampler(dataset)
+        batches = ShardedBatchSampler(
+            sampler, self.cli_args.batch_size, self.rank, self.world_size, is_even=shuffle
+        )
         return DataLoader(
             dataset,
-            batch_size=self.cli_args.batch_size,
-            shuffle=shuffle,
+            batch_sampler=batches,
+            generator=generator,
             num_workers=self.cli_args.num_workers,
             pin_memory=self.device.type == "cuda",
             persistent_workers=self.cli_args.num_workers > 0,
@@ -121,14 +181,17 @@ class LunaTrainingApp:
         """Train for the asked epochs; returns the history, one dict of metrics per epoch."""
         train_dl = self.initTrainDl()
         val_dl = self.initValDl()
-        print(
+        self.say(
             f"{type(self).__name__}: {len(train_dl.dataset)} training and {len(val_dl.dataset)} validation "
             f"samples, batches of {self.cli_args.batch_size}, {self.device}, "
             f"{'bfloat16' if self.use_bfloat16 else 'float32'}"
         )
         for epoch_ndx in range(self.first_epoch, self.cli_args.epochs + 1):
             # Seeded by epoch, so that a resumed run draws the same numbers as an uninterrupted one.
-            seed_everything(self.cli_args.seed * 1_000_003 + epoch_ndx)
+            epoch_seed = self.cli_args.seed * 1_000_003 + epoch_ndx
+            seed_everything(epoch_seed + 7919 * self.rank)
+            for loader in (train_dl, val_dl):
+                loader.generator.manual_seed(epoch_seed)
             start = time.perf_counter()
             trn_metrics_t = self.doTraining(epoch_ndx, train_dl)
             trn_metrics = self.logMetrics(epoch_ndx, "trn", trn_metrics_t)
@@ -138,7 +201,8 @@ class LunaTrainingApp:
             self.history.append(
                 {"epoch": epoch_ndx, "seconds": seconds, "trn": trn_metrics, "val": val_metrics}
             )
-            self.save_checkpoint(epoch_ndx, self.score(val_metrics))
+            if self.is_main:
+                self.save_checkpoint(epoch_ndx, self.score(val_metrics))
         for writer in self._writers.values():
             writer.close()
         return self.history
@@ -154,13 +218,12 @@ class LunaTrainingApp:
 
     def _run_epoch(self, epoch_ndx, loader, what):
         is_training = what == "training"
-        count, stop = len(loader.dataset), math.inf
+        batch_size = self.cli_args.batch_size // self.world_size
+        total = len(loader)
         if is_training and self.cli_args.epoch_samples:
-            stop = self.cli_args.epoch_samples
-        batch_size = self.cli_args.batch_size
+            total = min(total, math.ceil(self.cli_args.epoch_samples / self.cli_args.batch_size))
         # Metrics stay on the device until the epoch ends: fetching each batch would stall a GPU.
-        metrics_g = torch.zeros(self.metrics_size, count, device=self.device)
-        total = min(len(loader), math.ceil(stop / batch_size)) if stop < count else len(loader)
+        metrics_g = torch.zeros(self.metrics_size, total * batch_size, device=self.device)
         filled = 0
         for batch_ndx, batch_tup in enumerateWithEstimate(loader, f"epoch {epoch_ndx} {what}", total=total):
             if batch_ndx >= total:
@@ -173,15 +236,23 @@ class LunaTrainingApp:
                 loss_var.backward()
                 self.optimizer.step()
             filled += len(batch_tup[0])
+        metrics_t = self._gathered(metrics_g[:, :filled].to("cpu"))
         if is_training:
-            self.totalTrainingSamples_count += filled
-        metrics_t = metrics_g[:, :filled].to("cpu")
+            self.totalTrainingSamples_count += metrics_t.shape[1]
         if not torch.isfinite(metrics_t).all():
             raise UserError(
                 f"the {what} of epoch {epoch_ndx} met a loss that is not a number; "
                 f"lower --lr (it is {self.cli_args.lr:g}) and start from the last good checkpoint"
             )
         return metrics_t
+
+    def _gathered(self, metrics_t):
+        """The metrics of all processes side by side; each may have seen another number of samples."""
+        if self.world_size == 1:
+            return metrics_t
+        shares = [None] * self.world_size
+        distributed.all_gather_object(shares, metrics_t)
+        return torch.cat(shares, dim=1)
 
     def autocast(self):
         if self.use_bfloat16:
@@ -196,7 +267,7 @@ class LunaTrainingApp:
         input_t, label_t, _series_list, _center_list = batch_tup
         input_g = input_t.to(self.device, non_blocking=True)  # (N, 1, 32, 48, 48)
         label_g = label_t.to(self.device, non_blocking=True)  # (N, 2), one-hot
-        logits_g, probability_g = self.model(input_g)
+        logits_g, probability_g = self.network(input_g)
         loss_g = nn.functional.cross_entropy(logits_g.float(), label_g[:, 1], reduction="none")
         start = batch_ndx * batch_size
         columns = slice(start, start + label_t.size(0))
@@ -218,7 +289,7 @@ class LunaTrainingApp:
         for name, members in (("neg", ~label), ("pos", label)):
             metrics[f"loss/{name}"] = loss[members].mean().item()
             metrics[f"correct/{name}"] = correct[members].float().mean().item() * 100
-        print(
+        self.say(
             f"E{epoch_ndx} {mode_str}  loss {metrics['loss/all']:.4f}  "
             f"correct {metrics['correct/all']:6.2f} %  neg {metrics['correct/neg']:6.2f} %  "
             f"pos {metrics['correct/pos']:6.2f} % ({int(correct[label].sum())} of {int(label.sum())})"
@@ -246,6 +317,8 @@ class LunaTrainingApp:
         return self._writers[mode_str]
 
     def log_scalars(self, mode_str, metrics):
+        if not self.is_main:
+            return
         writer = self.writer(mode_str)
         for name, value in metrics.items():
             if not np.isnan(value):

@@ -54,7 +54,7 @@ class BalancedLunaTrainingApp(LunaTrainingApp):
         predicted = metrics_t[METRICS_PRED_NDX] > classificationThreshold
         precision, recall, f1 = precision_recall_f1(label, predicted)
         added = {"pr/precision": precision, "pr/recall": recall, "pr/f1_score": f1}
-        print(f"E{epoch_ndx} {mode_str}  precision {precision:.4f}  recall {recall:.4f}  F1 {f1:.4f}")
+        self.say(f"E{epoch_ndx} {mode_str}  precision {precision:.4f}  recall {recall:.4f}  F1 {f1:.4f}")
         self.log_scalars(mode_str, added)
         return metrics | added
 

@@ -45,7 +45,7 @@ class SegmentationTrainingApp(LunaTrainingApp):
 
     def initTrainDl(self):
         dataset = TrainingLuna2dSegmentationDataset(self.cli_args.val_stride, False, self.cli_args.samples)
-        return self.make_loader(dataset, shuffle=False)
+        return self.make_loader(dataset, shuffle=True)
 
     def initValDl(self):
         return self.make_loader(Luna2dSegmentationDataset(self.cli_args.val_stride, True), shuffle=False)
@@ -68,7 +68,7 @@ class SegmentationTrainingApp(LunaTrainingApp):
         if self.model.training and self.augmentation_model:
             input_g, label_g = self.augmentation_model(input_g, label_g)
         label_g = label_g.float()
-        prediction_g = self.model(input_g.contiguous(memory_format=self.memory_format))
+        prediction_g = self.network(input_g.contiguous(memory_format=self.memory_format))
         dice_g = self.diceLoss(prediction_g, label_g)
         missed_g = self.diceLoss(prediction_g * label_g, label_g)
         columns = slice(batch_ndx * batch_size, batch_ndx * batch_size + len(input_t))
@@ -96,7 +96,7 @@ class SegmentationTrainingApp(LunaTrainingApp):
             "percent_all/fn": false_negative / area * 100,
             "percent_all/fp": false_positive / area * 100,
         }
-        print(
+        self.say(
             f"E{epoch_ndx} {mode_str}  loss {metrics['loss/all']:.4f}  recall {metrics['pr/recall']:.4f}  "
             f"precision {metrics['pr/precision']:.4f}  "
             f"false positives {metrics['percent_all/fp']:.0f} % of the area"
