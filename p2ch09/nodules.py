@@ -19,7 +19,7 @@ class Nodule:
     """One nodule, in the scanner's frame until `p2ch09.phantom` has placed it in the patient's.
 
     kind: solid, part-solid, ground-glass or calcified. outline: round, lobulated or spiculated.
-    place: free, vessel or pleura. ratings: four readers' malignancy, 1 to 5.
+    place: free, vessel or pleura. ratings: four readers' malignancy, 1 to 5. bbox_xyz: (2, 3), mm.
     """
 
     diameter_mm: float
@@ -29,6 +29,7 @@ class Nodule:
     malignant: bool
     ratings: list[int]
     center_xyz: np.ndarray = field(default_factory=lambda: np.zeros(3))
+    bbox_xyz: np.ndarray = field(default_factory=lambda: np.zeros((2, 3)))
     seed: int = 0
 
 
@@ -58,52 +59,129 @@ def sample_nodule(rng) -> Nodule:
     )
 
 
-def draw_nodule(hu, mask, grid, anatomy, nodule, tissue_hu):
-    """Draw one nodule into `hu` (Z, Y, X) float32 and the bool `mask`, at four to twelve times the resolution."""
+def draw_nodule(hu, mask, grid, anatomy, nodule, sunk=False):
+    """Draw one nodule into `hu` (Z, Y, X) float32 and its voxels into the bool `mask`.
+
+    It is drawn several times finer than the grid and averaged, which gives partial volume in all
+    three directions, and scaled so that the part that lies in the lung has the volume of a sphere of
+    `diameter_mm`. Sets the nodule's centre and bounding box to those of that part. `sunk` leaves the
+    size alone: a cap that only just rises from the pleura stays low. Returns the voxels drawn.
+    """
     rng = np.random.default_rng(nodule.seed)
     radius = nodule.diameter_mm / 2
-    reach = radius * 1.5 + 1.5
-    spacing = np.array(grid.spacing_xyz)
-    low = np.floor((nodule.center_xyz - reach - grid.first_xyz) / spacing).astype(int)
-    high = np.ceil((nodule.center_xyz + reach - grid.first_xyz) / spacing).astype(int) + 1
+    spiky = nodule.outline == "spiculated"
+    reach = radius * (2.1 if spiky else 1.5) + 1.0
+    spacing, corner = np.array(grid.spacing_xyz), np.array(grid.first_xyz)
+    low = np.floor((nodule.center_xyz - reach - corner) / spacing).astype(int)
+    high = np.ceil((nodule.center_xyz + reach - corner) / spacing).astype(int) + 1
     low, high = np.maximum(low, 0), np.minimum(high, np.array(grid.shape[::-1]))
     if np.any(high <= low):
-        return
-    factor = np.maximum(1, np.ceil(spacing / 0.42)).astype(int)
-    offsets = []
-    for k in range(3):
-        sub = (np.arange((high[k] - low[k]) * factor[k]) + 0.5) / factor[k] - 0.5
-        offsets.append(grid.first_xyz[k] + (low[k] + sub) * spacing[k] - nodule.center_xyz[k])
-    x, y, z = offsets[0][None, None], offsets[1][None, :, None], offsets[2][:, None, None]
-    stretch = np.exp(rng.normal(0, 0.12, 3))
-    stretch /= np.prod(stretch) ** (1 / 3)
-    x, y, z = x * stretch[0], y * stretch[1], z * stretch[2]
-    distance = np.sqrt(x**2 + y**2 + z**2)
-    inv = 1 / np.maximum(distance, 1e-3)
-    bumps = 0
-    count, strength = (3, 0.07) if nodule.outline == "round" else (7, 0.13)
-    for _ in range(count):
-        k = rng.normal(0, 2.2, 3)
-        bumps = bumps + np.cos((k[0] * x + k[1] * y + k[2] * z) * inv + rng.uniform(0, 6.3))
-    outer = radius * (1 + strength * bumps / np.sqrt(count / 2))
-    edge = 0.35 if nodule.kind in ("solid", "calcified") else 0.8
-    inside = np.clip(0.5 - (distance - outer) / edge, 0, 1)
+        return 0
+    fine = 0.3 if radius < 3 else 0.45
+    factor = np.ceil(spacing / fine).astype(int)
+    x, y, z = (
+        corner[k]
+        + (low[k] + (np.arange((high[k] - low[k]) * factor[k]) + 0.5) / factor[k] - 0.5) * spacing[k]
+        for k in range(3)
+    )
+    in_lung = np.clip(0.5 - anatomy.sample_box(anatomy.lung, z, y, x) / 0.6, 0, 1)
+    offset = [v - c for v, c in zip((x, y, z), nodule.center_xyz)]
+    distance, outer = _outline(rng, offset, radius, nodule.outline)
+    edge = 0.4 if nodule.kind in ("solid", "calcified") else rng.uniform(0.7, 1.6)
+    if not sunk:
+        for _ in range(2):  # the second time the part in the lung has settled
+            volume = (np.clip(0.5 - (distance - outer) / edge, 0, 1) * in_lung).sum() * np.prod(
+                spacing / factor
+            )
+            outer = outer * np.clip(
+                (np.pi / 6 * nodule.diameter_mm**3 / max(volume, 1e-6)) ** (1 / 3), 0.6, 1.6
+            )
+    body = np.clip(0.5 - (distance - outer) / edge, 0, 1) * in_lung
+    shape = body
+    if spiky:
+        spikes = _spikes(rng, offset, distance, radius)
+        shape = np.maximum(body, np.clip(0.5 - (distance - outer * (1 + spikes)) / edge, 0, 1) * in_lung)
 
-    def shrink(fine):
-        (z1, y1, x1), (fx, fy, fz) = fine.shape, factor
-        return fine.reshape(z1 // fz, fz, y1 // fy, fy, x1 // fx, fx).mean((1, 3, 5)).astype(np.float32)
+    def shrink(field):
+        (nz, ny, nx), (fx, fy, fz) = field.shape, factor
+        return field.reshape(nz // fz, fz, ny // fy, fy, nx // fx, fx).mean((1, 3, 5)).astype(np.float32)
 
     box = tuple(slice(low[k], high[k]) for k in (2, 1, 0))
-    fraction = shrink(inside)
-    here = hu[box]
+    here, fraction = hu[box], shrink(shape)
+    solid = rng.normal(12, 18) + 0.12 * (anatomy.blood_hu - 40)
     if nodule.kind in ("ground-glass", "part-solid"):
-        haze = -630 + rng.normal(0, 40)
+        haze = rng.normal(-630, 45) + 20 * rng.standard_normal(here.shape)
         here += fraction * np.maximum(haze - here, 0)
     if nodule.kind == "part-solid":
-        core = shrink(np.clip(0.5 - (distance - outer * rng.uniform(0.45, 0.7)) / 0.5, 0, 1))
-        here += core * (tissue_hu - 10 - here)
+        aside = rng.normal(0, 0.18 * radius, 3)
+        away = np.sqrt(sum((p - a) ** 2 for p, a in zip(_spread(offset), aside)))
+        core = shrink(np.clip(0.5 - (away - outer * rng.uniform(0.4, 0.65)) / 0.6, 0, 1) * body)
+        here += core * np.maximum(solid - 15 - here, 0)
     elif nodule.kind == "solid":
-        here += fraction * np.maximum(tissue_hu + rng.normal(0, 12) - here, 0)
+        here += fraction * np.maximum(solid + 15 * rng.standard_normal(here.shape) - here, 0)
     elif nodule.kind == "calcified":
-        here += fraction * np.maximum(rng.uniform(250, 700) - here, 0)
-    mask[box] |= fraction > 0.5
+        here += fraction * np.maximum(solid - here, 0)
+        core = shrink(np.clip(0.5 - (distance - outer * rng.uniform(0.5, 1.0)) / 0.6, 0, 1) * body)
+        here += core * np.maximum(rng.uniform(200, 800) - here, 0)
+    if nodule.malignant and nodule.diameter_mm > 11 and rng.random() < 0.3:
+        for _ in range(int(rng.integers(1, 5))):  # bubbles of air
+            aside = rng.normal(0, 0.3 * radius, 3)
+            away = np.sqrt(sum((p - a) ** 2 for p, a in zip(_spread(offset), aside)))
+            bubble = shrink(np.clip(0.5 - (away - radius * rng.uniform(0.1, 0.22)) / 0.5, 0, 1))
+            here += bubble * (-750 - here)
+    inside = shrink(body) >= 0.5
+    if not inside.any():
+        inside = shrink(body) >= 0.5 * shrink(body).max()
+    mask[box] |= inside
+    weight = shrink(body)
+    total = weight.sum()
+    if total > 0:
+        index = [np.tensordot(weight.sum(tuple(j for j in range(3) if j != k)), np.arange(n), 1) / total
+                 for k, n in enumerate(weight.shape)]  # fmt: skip
+        nodule.center_xyz = corner + (low + np.array(index[::-1])) * spacing
+    voxels = np.argwhere(inside)[:, ::-1] + low
+    nodule.bbox_xyz = corner + (np.array([voxels.min(0) - 0.5, voxels.max(0) + 0.5])) * spacing
+    return len(voxels)
+
+
+def _spread(offset):
+    """Offsets along x, y and z, shaped to broadcast to (Z, Y, X)."""
+    x, y, z = offset
+    return x[None, None, :], y[None, :, None], z[:, None, None]
+
+
+def _outline(rng, offset, radius, outline):
+    """(distance from the centre, radius of the outline in that direction), both (Z, Y, X) float32."""
+    stretch = np.exp(rng.normal(0, 0.13, 3))
+    stretch /= np.prod(stretch) ** (1 / 3)
+    turn = np.linalg.qr(rng.normal(size=(3, 3)))[0] * stretch
+    x, y, z = (v.astype(np.float32) for v in _spread(offset))
+    x, y, z = (t[0] * x + t[1] * y + t[2] * z for t in turn.astype(np.float32).T)
+    distance = np.sqrt(x * x + y * y + z * z)
+    inverse = 1 / np.maximum(distance, 0.05)
+    waves, pitch, strength = {
+        "round": (4, 2.0, 0.07),
+        "lobulated": (7, 3.0, 0.17),
+        "spiculated": (9, 3.5, 0.13),
+    }[outline]
+    bumps = np.zeros_like(distance)
+    for _ in range(waves):
+        k = rng.normal(0, pitch, 3).astype(np.float32)
+        bumps += np.cos((k[0] * x + k[1] * y + k[2] * z) * inverse + np.float32(rng.uniform(0, 2 * np.pi)))
+    return distance, radius * (1 + np.float32(strength * np.sqrt(2 / waves)) * bumps)
+
+
+def _spikes(rng, offset, distance, radius):
+    """How far spicules reach beyond the outline, as a share of it, in every direction (Z, Y, X)."""
+    x, y, z = (v.astype(np.float32) for v in _spread(offset))
+    inverse = 1 / np.maximum(distance, 0.05)
+    spikes = np.zeros_like(distance)
+    longest, narrow = min(1.2, 8 / radius), max(60, (radius / 0.75) ** 2)  # about a millimetre wide
+    for _ in range(int(rng.integers(10, 22))):
+        d = rng.normal(size=3).astype(np.float32)
+        d /= np.linalg.norm(d)
+        cosine = (d[0] * x + d[1] * y + d[2] * z) * inverse
+        spikes += np.float32(rng.uniform(0.3, 1.0) * longest) * np.exp(
+            np.float32(rng.uniform(0.6, 1.6) * narrow) * (cosine - 1)
+        )
+    return np.minimum(spikes, 1.1)

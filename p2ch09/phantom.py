@@ -9,16 +9,16 @@ patient, and nothing learned from these alone is fit for a clinic.
 
 import argparse
 import csv
-import functools
 import hashlib
 import os
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from scipy import fft
 
-from p2ch09.anatomy import Anatomy, Grid, Upsampler, deposit, grow_tree, tube_points
+from p2ch09.anatomy import Anatomy, Build, Grid, Upsampler, deposit, grow_tree, sample_build, tube_points
 from p2ch09.nodules import Nodule, draw_nodule, sample_count, sample_nodule
 from util.files import UserError, atomic_path, main_guard
 
@@ -46,8 +46,8 @@ class Patient:
     nodules: list[Nodule]
     candidates: list[tuple]
     excluded: list[tuple]
+    scanner: "Scanner"
     mask: np.ndarray | None = None
-    facts: dict = field(default_factory=dict)
 
 
 def series_uid(seed, scan=0) -> str:
@@ -56,140 +56,254 @@ def series_uid(seed, scan=0) -> str:
     return f"{UID_ROOT}.{number}"
 
 
-def make_patient(seed, shape=SHAPE, *, spacing_xyz=None, nodules=None, masks=False) -> Patient:
-    """Make one patient. seed: an int or a sequence of ints. shape: (Z, Y, X).
+@dataclass(frozen=True)
+class Scanner:
+    """How the picture is taken.
 
-    spacing_xyz: mm; drawn by default. nodules: how many; drawn by default. Same seed, same bytes.
+    spacing_xyz: mm. cutoff: the reconstruction kernel's reach in line pairs per mm, from about 0.28
+    (smooth) to 0.6 (sharp). noise_hu: standard deviation. overlap: share of a slice that it has in
+    common with each neighbour. round_field: nothing is reconstructed outside the largest circle.
+    blood_hu: what blood measures, 30 to 50 by itself and well above 100 with contrast agent.
+    """
+
+    spacing_xyz: tuple[float, float, float]
+    cutoff: float = 0.35
+    noise_hu: float = 25.0
+    overlap: float = 0.08
+    round_field: bool = False
+    blood_hu: float = 42.0
+
+
+def sample_view(rng, shape):
+    """(scanner, size of the patient, x of the picture's middle in mm) for a scan of `shape`.
+
+    256 pixels of 0.5 to 0.9 mm hold no adult chest. So with so few, six in ten patients are small
+    people of whom both lungs are in the picture, and the others have one lung imaged.
+    """
+    if shape[2] >= 400:
+        in_plane, size, middle = rng.uniform(0.6, 0.85), rng.uniform(0.88, 1.08), 0.0
+    elif rng.random() < 0.6:
+        in_plane, middle = rng.uniform(0.78, 0.9), 0.0
+        size = shape[2] * in_plane * rng.uniform(0.88, 0.95) / 274
+    else:
+        in_plane = rng.uniform(0.56, 0.78)
+        size = np.clip(shape[2] * in_plane * rng.uniform(0.9, 1.05) / 196, 0.6, 1.0)
+        middle = float(rng.choice([-1, 1])) * 62 * size
+    slices = float(rng.choice([1.0, 1.25, 1.5, 2.0, 2.5], p=[0.12, 0.33, 0.1, 0.2, 0.25]))
+    scanner = Scanner(
+        spacing_xyz=(float(in_plane), float(in_plane), slices),
+        cutoff=float(rng.uniform(0.28, 0.56)),
+        noise_hu=float(np.clip(np.exp(rng.normal(np.log(25), 0.32)), 15, 50)),
+        overlap=float(rng.choice([0.04, 0.12])),
+        round_field=bool(rng.random() < 0.15),
+        blood_hu=float(rng.uniform(130, 300) if rng.random() < 0.35 else rng.uniform(32, 50)),
+    )
+    return scanner, float(size), middle
+
+
+def make_patient(
+    seed,
+    shape=SHAPE,
+    *,
+    scanner: Scanner | None = None,
+    build: Build | None = None,
+    nodules=None,
+    masks=False,
+) -> Patient:
+    """Make one patient. seed: an int, or (cohort's seed, number of the scan). shape: (Z, Y, X).
+
+    scanner, build (the body) and nodules (how many) are drawn at random by default. Same arguments,
+    same bytes. Raises `UserError` for a shape that cannot hold a chest.
     """
     shape = tuple(int(n) for n in shape)
     if len(shape) != 3 or min(shape) < 16:
         raise UserError(f"a scan of shape {shape} is too small; give three sizes of at least 16")
-    key = [seed] if np.isscalar(seed) else list(seed)
+    key = (seed, 0) if np.isscalar(seed) else tuple(seed)
     rng = np.random.default_rng([909, *key])
-    if spacing_xyz is None:
-        in_plane = rng.uniform(0.74, 0.9) if shape[2] < 400 else rng.uniform(0.6, 0.85)
-        spacing_xyz = (in_plane, in_plane, float(rng.choice([1.0, 1.25, 1.5, 2.0, 2.5])))
-    spacing = np.array(spacing_xyz, float)
-    size = float(np.clip(shape[2] * spacing[0] * rng.uniform(0.9, 0.96) / 274, 0.5, 1.1))
-    extent = (np.array(shape[::-1]) - 1) * spacing
-    middle = np.array([0, 4 * size, -10 * size])
-    grid = Grid(shape, tuple(spacing), tuple(middle - extent / 2))
-    anatomy = Anatomy(rng, grid, size)
-    contrast = rng.random() < 0.35
-    blood_hu = rng.uniform(120, 280) if contrast else rng.uniform(32, 50)
+    drawn_scanner, size, middle_x = sample_view(rng, shape)
+    drawn_build = sample_build(rng, size)
+    scanner, build = scanner or drawn_scanner, build or drawn_build
+    grid = _aim(rng, shape, np.array(scanner.spacing_xyz), build.size, middle_x)
+    anatomy = Anatomy(rng, grid, build, scanner.blood_hu)
 
     hu = np.empty(shape, np.float32)
-    _draw_anatomy(hu, grid, anatomy, blood_hu)
-    trees = _draw_vessels(hu, grid, anatomy, blood_hu)
+    _draw_anatomy(hu, grid, anatomy)
+    trees = _draw_vessels(hu, grid, anatomy)
     mask = np.zeros(shape, bool)
     found = [sample_nodule(rng) for _ in range(sample_count(rng) if nodules is None else nodules)]
     found = _place(rng, anatomy, grid, found, trees)
-    tissue_hu = 45 if not contrast else 70
     for nodule in found:
-        draw_nodule(hu, mask, grid, anatomy, nodule, tissue_hu)
-    excluded = _excluded(rng, hu, grid, anatomy, trees, tissue_hu)
-    _image(rng, hu, spacing)
+        draw_nodule(hu, mask, grid, anatomy, nodule)
+    excluded = _excluded(rng, hu, grid, anatomy, trees)
+    _take_picture(rng, hu, grid, anatomy, scanner)
     candidates = _candidates(rng, anatomy, grid, trees, found, excluded)
-
-    direction, origin = np.eye(3), np.array(grid.first_xyz)
-    if rng.random() < 0.06:
-        hu, mask = hu[:, ::-1, ::-1], mask[:, ::-1, ::-1]
-        direction = np.diag([-1.0, -1.0, 1.0])
-        origin = origin + [extent[0], extent[1], 0]
-    shift = rng.uniform(-1, 1, 3) * [30, 30, 0] + [0, 0, rng.uniform(-400, 100)]
-    for nodule in found:
-        nodule.center_xyz = nodule.center_xyz + shift
-    move = lambda rows: [(*(np.array(row[:3]) + shift), *row[3:]) for row in rows]  # noqa: E731
-    return Patient(
-        series_uid=series_uid(*(key if len(key) == 2 else (key[0], 0))),
-        hu=np.ascontiguousarray(np.clip(np.rint(hu), -1024, 3071).astype(np.int16)),
-        origin_xyz=origin + shift,
-        spacing_xyz=spacing,
-        direction=direction,
-        nodules=found,
-        candidates=move(candidates),
-        excluded=move(excluded),
-        mask=np.ascontiguousarray(mask) if masks else None,
-        facts={"size": size, "contrast": contrast},
+    return _to_patient_frame(
+        rng, key, hu, mask if masks else None, grid, scanner, found, candidates, excluded
     )
 
 
-def _draw_anatomy(hu, grid, anatomy, blood_hu):
-    """Lay the tissues over each other, slab by slab so that every slab stays in the processor's cache."""
+def _aim(rng, shape, spacing, size, middle_x):
+    """The voxel grid: centred on the lungs in-plane, and along them by choice where they do not fit."""
+    extent = (np.array(shape[::-1]) - 1) * spacing
+    lowest, highest = -150 * size, 125 * size
+    spare = (highest - lowest) - extent[2]
+    z = (lowest + highest) / 2 + (rng.uniform(-0.5, 0.5) * spare if spare > 0 else 0)
+    middle = np.array([middle_x, rng.uniform(4, 14) * size, z])
+    return Grid(shape, tuple(spacing), tuple(middle - extent / 2))
+
+
+def _to_patient_frame(rng, key, hu, mask, grid, scanner, found, candidates, excluded):
+    """Give the picture its place in patient millimetres; one scan in seven is flipped or oblique."""
+    extent = (np.array(grid.shape[::-1]) - 1) * grid.spacing_xyz
+    direction, corner = np.eye(3), np.array(grid.first_xyz)
+    turn, kind = np.eye(3), rng.random()
+    if kind < 0.06:  # stored right to left and back to front: only the direction tells
+        hu = hu[:, ::-1, ::-1]
+        mask = mask if mask is None else mask[:, ::-1, ::-1]
+        direction, corner = np.diag([-1.0, -1.0, 1.0]), corner + [extent[0], extent[1], 0]
+    elif kind < 0.14:  # the patient lay askew
+        turn = _rotation(rng.normal(0, 0.08, 3))
+    shift = rng.uniform(-1, 1, 3) * [30, 30, 0] + [0, 0, rng.uniform(-400, 100)]
+
+    def place(point):
+        return turn @ np.asarray(point, float) + shift
+
+    for nodule in found:
+        nodule.center_xyz = place(nodule.center_xyz)
+        corners = np.array([place(end) for end in nodule.bbox_xyz])
+        nodule.bbox_xyz = np.array([corners.min(0), corners.max(0)])
+    return Patient(
+        series_uid=series_uid(*key),
+        hu=np.ascontiguousarray(np.clip(np.rint(hu), -2048, 3071).astype(np.int16)),
+        origin_xyz=place(corner),
+        spacing_xyz=np.array(grid.spacing_xyz),
+        direction=turn @ direction,
+        nodules=found,
+        candidates=[(*place(row[:3]), *row[3:]) for row in candidates],
+        excluded=[(*place(row[:3]), *row[3:]) for row in excluded],
+        scanner=scanner,
+        mask=None if mask is None else np.ascontiguousarray(mask),
+    )
+
+
+def _rotation(angles):
+    """The rotation matrix of three small angles about x, y and z, in radians."""
+    turn = np.eye(3)
+    for axis, angle in enumerate(angles):
+        a, b = [k for k in range(3) if k != axis]
+        one = np.eye(3)
+        one[a, a] = one[b, b] = np.cos(angle)
+        one[a, b], one[b, a] = -np.sin(angle), np.sin(angle)
+        turn = one @ turn
+    return turn
+
+
+def _draw_anatomy(hu, grid, anatomy):
+    """Lay the tissues over each other, slab by slab so that a slab stays in the processor's cache."""
     up = Upsampler(grid)
-    edge = grid.spacing_xyz[0]
-    f32 = functools.partial(np.asarray, dtype=np.float32)
-    fields = {
-        n: f32(getattr(anatomy, n))
-        for n in (
-            "body",
-            "muscle",
-            "cavity",
-            "organ",
-            "blood",
-            "bone",
-            "lung",
-            "trachea",
-            "parenchyma",
-            "fatness",
-        )
-    }
     for start in range(0, grid.shape[0], SLAB):
-        stop = min(start + SLAB, grid.shape[0])
-        part = hu[start:stop]
-        part.fill(-1000)
-
-        def lay(name, value, depth=0.0):
-            cover = up.slab(fields[name], start, stop)
-            np.clip((-depth - cover) / edge + 0.5, 0, 1, out=cover)
-            part[:] += cover * (value - part)
-
-        soft = up.slab(fields["fatness"], start, stop)
-        lay("body", -105 + 8 * soft)
-        lay("muscle", 50 + 6 * soft)
-        lay("cavity", np.where(soft > 0.3, 40, -80).astype(np.float32))
-        lay("organ", 55)
-        lay("blood", blood_hu)
-        lay("bone", 500)
-        lay("bone", anatomy.marrow, 1.8)
-        lay("lung", up.slab(fields["parenchyma"], start, stop))
-        lay("trachea", 20, -1.2)
-        lay("trachea", -995)
+        _draw_slab(hu[start : start + SLAB], up, anatomy, slice(start, start + SLAB))
 
 
-def _draw_vessels(hu, grid, anatomy, blood_hu):
-    """Arteries with their bronchi and veins, in both lungs. Returns the trees, for what mimics nodules."""
+def _draw_slab(part, up, anatomy, slices):
+    """Draw slices `slices` into `part` (n, Y, X). Edges are as wide as a pixel: partial volume."""
+    edge = np.float32(up.pixel_mm)
+
+    def cover(field, depth=0.0):
+        """Share of each voxel that lies at least `depth` mm inside the shape `field`."""
+        distance = up.slab(field, slices)
+        return np.clip((-depth - distance) / edge + np.float32(0.5), 0, 1, out=distance)
+
+    def lay(value, share):
+        part[:] += share * (value - part)
+
+    a = anatomy
+    part.fill(-1000)
+    table = np.abs(up.slab(a.table, slices))
+    lay(-940, np.clip((8 - table) / edge, 0, 1))
+    lay(120, np.clip(1.3 - np.abs(up.slab(a.table, slices) + 9) / 1.5, 0, 1))
+    lay(-600, np.clip(1.3 - np.abs(up.slab(a.table, slices) - 9) / 1.5, 0, 1))
+    soft = up.slab(a.fatness, slices)
+    lay(-104 + 9 * soft, cover(a.body))
+    lay(52 + 8 * soft, cover(a.muscle))
+    lay(30, cover(a.body) - cover(a.body, 1.6))  # skin
+    lay(np.clip(-25 + 130 * soft, -95, 45), cover(a.cavity))  # fat and soft tissue in the chest
+    lay(58 + 0.15 * (a.blood_hu - 40) + 5 * soft, cover(a.organ))
+    lay(a.blood_hu, cover(a.blood))
+    lay(95, cover(a.cartilage))
+    lay(520, cover(a.bone))
+    lay(up.slab(a.marrow, slices), cover(a.bone, 1.5))
+    lung = cover(a.lung)
+    lay(up.slab(a.parenchyma, slices), lung)
+    for fissure in (a.oblique, a.horizontal):
+        sheet = np.clip(1 - np.abs(up.slab(fissure, slices)) / 0.9, 0, 1)
+        part += 150 * sheet * lung
+    lay(25, cover(a.trachea, -1.3))
+    lay(-995, cover(a.trachea))
+
+
+def _draw_vessels(hu, grid, anatomy):
+    """Arteries with their bronchi, and veins, lobe by lobe. Returns the trees: they mimic nodules."""
     rng, s = anatomy.rng, anatomy.size
     trees, walls, lumens = [], [], []
     for side in (-1, 1):
-        lung = anatomy.lung_side[side]
-        for what, count, z_shift in (("artery", 620, 0), ("vein", 420, -22 * s)):
-            targets = anatomy.random_points(lung, 3.5, count)
-            if len(targets) < 2:
-                continue
-            root = anatomy.hilum[side] + [0, 4 * s if what == "vein" else 0, z_shift]
-            tree = grow_tree(rng, root, (side, 0, 0), targets, 0.36)
-            trees.append(tree)
-            if what == "artery":
-                wide = (tree.radius > 1.0) & (tree.radius < 4.5)
-                offset = np.array([0.3, 0.8, 0.5]) * 1.9 * tree.radius[wide, None]
-                airway = (tree.start[wide] + offset, tree.stop[wide] + offset, tree.radius[wide])
-                walls.append((airway[0], airway[1], airway[2] * 0.95 + 0.3))
-                lumens.append((airway[0], airway[1], airway[2] * 0.95 - 0.25))
-    step = 0.6 * min(grid.spacing_xyz)
+        for lobe in anatomy.lobes(side):
+            inner = lobe & (anatomy.lung < -1.5)
+            shell = inner & (anatomy.lung > -12)
+            for what, per_ml, drop in (("artery", 0.52, 0), ("vein", 0.4, -20 * s)):
+                targets = np.concatenate(
+                    [
+                        anatomy.random_points(part, int(share * per_ml * anatomy.volume_ml(part)))
+                        for part, share in ((inner, 1.0), (shell, 1.8))
+                    ]
+                )
+                if len(targets) < 3:
+                    continue
+                root = anatomy.hilum[side] + [0, 4 * s if drop else 0, drop]
+                tree = grow_tree(rng, root, (side, 0, 0), targets, 0.5 * anatomy.build.vessels)
+                trees.append(tree)
+                if what == "artery":
+                    start, stop, radius = tree.curved()
+                    away = rng.normal(size=3) * [1, 1, 0.5]
+                    away /= np.linalg.norm(away)
+                    wide = (radius > 0.9) & (radius < 4.5)
+                    start, stop, radius = start[wide], stop[wide], radius[wide]
+                    aside = away * (2.0 * radius[:, None] + 0.3)
+                    walls.append((start + aside, stop + aside, radius + 0.35))
+                    lumens.append((start + aside, stop + aside, 0.85 * radius))
+    if not trees:
+        return trees
+    step = 0.72 * min(grid.spacing_xyz)
 
-    def cover(tubes):
-        tubes = [np.concatenate(part) for part in zip(*tubes)]
-        return deposit(grid, *tube_points(rng, *tubes, step))
+    def draw(tubes, value, change=np.maximum):
+        joined = [np.concatenate(part) for part in zip(*tubes)]
+        box, share = deposit(grid, *tube_points(*joined, step))
+        hu[box] += share * change(value - hu[box], 0)
 
-    if trees:
-        vessels = cover([(t.start, t.stop, t.radius) for t in trees])
-        hu += vessels * np.maximum(blood_hu - hu, 0)
-        if walls:
-            hu += cover(walls) * np.maximum(20 - hu, 0)
-            lumen = cover(lumens)
-            hu += lumen * (-960 - hu)
+    if walls:
+        draw(walls, 10)
+        draw(lumens, -960, np.minimum)
+    draw([tree.curved() for tree in trees], anatomy.blood_hu)
     return trees
+
+
+def _inside(point, grid, margin):
+    """Does `point` (x, y, z) mm lie at least `margin` voxels inside the picture?"""
+    index = (point - grid.first_xyz) / grid.spacing_xyz
+    return bool(np.all(index >= margin) and np.all(index <= np.array(grid.shape[::-1]) - 1 - margin))
+
+
+def _at_depth(rng, anatomy, depth):
+    """A point `depth` mm below the pleura (negative: in the chest wall), or None."""
+    points = anatomy.random_points(np.abs(anatomy.lung + depth) < 2.0, 1)
+    if len(points) == 0:
+        return None
+    for _ in range(2):  # Newton's steps along the gradient of the signed distance
+        steps = np.concatenate([points, points + np.eye(3)])
+        value, *ahead = anatomy.sample(anatomy.lung, steps)
+        slope = np.array(ahead) - value
+        points = points - (value + depth) * slope / max(slope @ slope, 0.25)
+    return points[0]
 
 
 def _place(rng, anatomy, grid, nodules, trees):
@@ -199,96 +313,182 @@ def _place(rng, anatomy, grid, nodules, trees):
         radius = nodule.diameter_mm / 2
         for _ in range(60):
             if nodule.place == "pleura":
-                point = anatomy.random_points(np.abs(anatomy.lung + 0.6 * radius), -1.5, 1)
+                point = _at_depth(rng, anatomy, rng.uniform(0.3, 0.9) * radius)
             elif nodule.place == "vessel" and trees:
                 tree = trees[rng.integers(len(trees))]
-                usable = np.flatnonzero((tree.radius > 0.5) & (tree.radius < 1.6))
-                point = tree.stop[[rng.choice(usable)]] if len(usable) else np.empty((0, 3))
+                usable = np.flatnonzero((tree.radius > 0.45) & (tree.radius < 1.3))
+                point = tree.stop[rng.choice(usable)] if len(usable) else None
             else:
-                point = anatomy.random_points(anatomy.lung, radius + 2, 1)
-            if len(point) == 0:
+                point = next(iter(anatomy.random_points(anatomy.lung < -radius - 1.5, 1)), None)
+            if point is None or not _inside(point, grid, 5):
                 continue
-            index = (point[0] - grid.first_xyz) / grid.spacing_xyz
-            if np.any(index < 4) or np.any(index > np.array(grid.shape[::-1]) - 5):
+            if anatomy.sample(anatomy.lung, point[None])[0] > -0.2 * radius:
                 continue
-            if anatomy.sample(anatomy.lung, point)[0] > -min(radius * 0.4, 3):
-                continue
-            if all(np.linalg.norm(point[0] - p.center_xyz) > 4 + radius + p.diameter_mm / 2 for p in placed):
-                nodule.center_xyz = point[0]
+            if all(np.linalg.norm(point - p.center_xyz) > 4 + radius + p.diameter_mm / 2 for p in placed):
+                nodule.center_xyz = point
                 placed.append(nodule)
                 break
     return placed
 
 
-def _excluded(rng, hu, grid, anatomy, trees, tissue_hu):
-    """What single readers marked: specks below 3 mm, drawn, and normal structures taken for findings."""
+def _excluded(rng, hu, grid, anatomy, trees):
+    """Irrelevant findings: drawn ones that look like nodules, and normal structures taken for one.
+
+    Rows of (x, y, z, diameter_mm), the diameter -1 as in LUNA16 where nobody measured.
+    """
     rows, ignored = [], np.zeros(hu.shape, bool)
-    for point in anatomy.random_points(anatomy.lung, 3, int(rng.poisson(9))):
-        speck = sample_nodule(rng)
-        speck.diameter_mm, speck.kind, speck.outline = float(rng.uniform(1.4, 2.9)), "solid", "round"
-        speck.center_xyz = point
-        draw_nodule(hu, ignored, grid, anatomy, speck, tissue_hu)
-        rows.append((*point, -1.0))
-    for _ in range(int(rng.gamma(3, 10))):
+
+    def draw(point, diameter, kind="solid", outline="round", sunk=False, listed=-1.0):
+        one = Nodule(
+            diameter, kind, outline, "free", False, [], np.array(point), seed=int(rng.integers(2**31))
+        )
+        draw_nodule(hu, ignored, grid, anatomy, one, sunk)
+        rows.append((*one.center_xyz, listed))
+
+    lung = anatomy.lung
+    for point in anatomy.random_points(lung < -3, int(rng.poisson(8))):  # specks below 3 mm
+        if _inside(point, grid, 4):
+            draw(point, rng.uniform(1.3, 2.8), str(rng.choice(["solid", "calcified"], p=[0.85, 0.15])))
+    for point in anatomy.random_points(lung < -5, int(rng.poisson(0.9))):  # patches of haze
+        if _inside(point, grid, 4):
+            diameter = rng.uniform(6, 22)
+            draw(
+                point, diameter, "ground-glass", "lobulated", listed=diameter if rng.random() < 0.3 else -1.0
+            )
+    for _ in range(int(rng.poisson(2.0))):  # thickened pleura
+        diameter = rng.uniform(8, 24)
+        point = _at_depth(rng, anatomy, -rng.uniform(0.25, 0.42) * diameter)
+        if point is not None and _inside(point, grid, 4):
+            draw(point, diameter, outline="lobulated", sunk=True)
+    for _ in range(int(rng.poisson(1.5))):
+        point = _at_depth(rng, anatomy, rng.uniform(2, 18))
+        if point is not None and _inside(point, grid, 4):
+            draw_scar = _draw_band if rng.random() < 0.5 else _draw_star
+            draw_scar(rng, hu, grid, anatomy, point)
+            rows.append((*point, -1.0))
+    for _ in range(int(rng.gamma(2.5, 11))):
         if trees:
             tree = trees[rng.integers(len(trees))]
             point = tree.stop[rng.integers(len(tree.stop))] + rng.normal(0, 1, 3)
-            diameter = float(np.exp(rng.normal(1.8, 0.4))) if rng.random() < 0.13 else -1.0
-            rows.append((*point, diameter))
+            diameter = float(np.exp(rng.normal(1.8, 0.4))) if rng.random() < 0.15 else -1.0
+            if _inside(point, grid, 1):
+                rows.append((*point, diameter))
     return rows
+
+
+def _draw_star(rng, hu, grid, anatomy, point):
+    """A scar with strands to all sides."""
+    count = int(rng.integers(5, 11))
+    away = rng.normal(size=(count, 3))
+    away /= np.linalg.norm(away, axis=1, keepdims=True)
+    bend = rng.normal(0, 2.0, (count, 3))
+    length, radius = rng.uniform(5, 20, (count, 1)), rng.uniform(0.3, 0.9, count)
+    half = point + 0.5 * length * away + bend
+    tubes = [(np.repeat(point[None], count, 0), half, 1.6 * radius), (half, point + length * away, radius)]
+    joined = [np.concatenate(part) for part in zip(*tubes)]
+    box, share = deposit(grid, *tube_points(*joined, 0.4))
+    hu[box] += share * np.maximum(rng.uniform(-150, 20) - hu[box], 0)
+
+
+def _draw_band(rng, hu, grid, anatomy, point):
+    """A bent sheet, as a collapsed strip of lung leaves behind."""
+    frame = np.linalg.qr(rng.normal(size=(3, 3)))[0]
+    wide, high, thick = rng.uniform(8, 28), rng.uniform(5, 16), rng.uniform(0.8, 2.6)
+    count = int(wide * high * thick / 0.05)
+    u, v, w = rng.uniform(-0.5, 0.5, (3, count))
+    taper = 1.0 - 1.4 * np.abs(u) * (1 - 0.5 * v)
+    bend = rng.normal(0, 0.012) * (u * wide) ** 2
+    points = point + np.stack([u * wide, v * high, w * thick * taper + bend], 1) @ frame
+    points = points[anatomy.sample(anatomy.lung, points) < 0.5]
+    box, share = deposit(grid, points, np.full(len(points), 0.05))
+    hu[box] += share * np.maximum(rng.uniform(-250, 20) - hu[box], 0)
 
 
 def _candidates(rng, anatomy, grid, trees, nodules, excluded):
-    """Where a candidate detector would have fired: on every nodule, and on whatever looks like one."""
+    """Where a candidate detector would have fired: rows of (x, y, z, class, kind).
+
+    On every nodule, now and then twice, and on several hundred things that look like one: LUNA16
+    has about 600 per scan.
+    """
     rows = []
     for nodule in nodules:
         for _ in range(1 + int(rng.random() < 0.25)):
-            rows.append((*(nodule.center_xyz + rng.normal(0, 0.12 * nodule.diameter_mm, 3)), 1, "nodule"))
-    mimics = [(np.array(row[:3]), "excluded") for row in excluded if rng.random() < 0.6]
-    for tree in trees:
-        forks = np.flatnonzero((tree.radius > 0.55) & (tree.radius < 4))
-        mimics += [(tree.stop[k], "branching") for k in forks]
-        direction = tree.stop - tree.start
-        end_on = np.abs(direction[:, 2]) > 0.85 * np.linalg.norm(direction, axis=1)
-        middle = (tree.start + tree.stop) / 2
-        mimics += [(middle[k], "end-on vessel") for k in np.flatnonzero(end_on & (tree.radius > 0.45))]
-    mimics += [(p, "pleura") for p in anatomy.random_points(np.abs(anatomy.lung + 1.5), -1.5, 260)]
-    wanted = int(np.clip(rng.normal(600, 130), 200, 1100))
-    extent = np.array(grid.first_xyz) + (np.array(grid.shape[::-1]) - 1) * grid.spacing_xyz
-    taken = [n.center_xyz for n in nodules]
-    clear = [n.diameter_mm / 2 + 5 for n in nodules]
-    for k in rng.permutation(len(mimics)):
-        point, kind = mimics[k]
-        point = point + rng.normal(0, 0.7, 3)
-        if np.any(point < grid.first_xyz) or np.any(point > extent):
+            rows.append((*(nodule.center_xyz + rng.normal(0, 0.08 * nodule.diameter_mm, 3)), 1, "nodule"))
+    wanted = int(np.clip(np.exp(rng.normal(np.log(580), 0.25)), 200, 1300))
+    points, kinds = [], []
+
+    def offer(kind, where, share):
+        where = np.asarray(where).reshape(-1, 3)
+        keep = min(len(where), int(share * wanted) + 1)
+        points.append(where[rng.permutation(len(where))[:keep]])
+        kinds.extend([kind] * keep)
+
+    offer("excluded", [row[:3] for row in excluded], 0.08)
+    if trees:
+        start, stop, radius = (
+            np.concatenate([getattr(tree, name) for tree in trees]) for name in ("start", "stop", "radius")
+        )
+        in_lung = anatomy.sample(anatomy.lung, stop) < -1
+        offer("branching", stop[(radius > 0.5) & (radius < 4) & in_lung], 0.45)
+        steep = np.abs(stop - start)[:, 2] > 0.8 * np.linalg.norm(stop - start, axis=1)
+        middle = np.concatenate([tree.curved(2)[0][len(tree.start) :] for tree in trees])
+        offer("end-on vessel", middle[steep & (radius > 0.4) & in_lung], 0.3)
+        offer("vessel", middle[(radius > 0.7) & in_lung], 0.3)
+        offer("airway wall", (stop + [0, 2.5, 0])[(radius > 1.2) & (radius < 4) & in_lung], 0.05)
+    offer("pleura", anatomy.random_points(np.abs(anatomy.lung + 1) < 1.5, wanted), 0.22)
+    offer(
+        "fissure", anatomy.random_points((np.abs(anatomy.oblique) < 1.5) & (anatomy.lung < -3), wanted), 0.05
+    )
+    border = (np.abs(anatomy.lung) < 2) & (anatomy.blood < 6)
+    offer("mediastinum", anatomy.random_points(border, wanted), 0.06)
+    points = np.concatenate(points)
+    points = points + rng.normal(0, 0.5, points.shape)
+    order = rng.permutation(len(points))
+    taken = {}
+    for k in order:
+        cell = tuple(np.floor(points[k] / 5).astype(int))  # detectors merge marks within 5 mm
+        if cell in taken or len(taken) == wanted or not _inside(points[k], grid, 0):
             continue
-        if all(np.linalg.norm(point - t) > c for t, c in zip(taken, clear)):
-            rows.append((*point, 0, kind))
-            if len(rows) >= wanted:
-                break
-    return rows
+        if all(np.linalg.norm(points[k] - n.center_xyz) > n.diameter_mm / 2 + 4 for n in nodules):
+            taken[cell] = (*points[k], 0, kinds[k])
+    return rows + list(taken.values())
 
 
-def _image(rng, hu, spacing):
-    """The scanner: slice profile, in-plane point spread and noise coloured by the reconstruction kernel."""
-    from scipy import fft
+def _take_picture(rng, hu, grid, anatomy, scanner):
+    """The scanner: slice profile, in-plane point spread, noise coloured by the kernel. Works in place.
 
-    a = 0.08
-    middle = hu.copy()
-    hu[1:-1] = (1 - 2 * a) * middle[1:-1] + a * (middle[:-2] + middle[2:])
-    Z, Y, X = hu.shape
-    fy, fx = np.fft.fftfreq(Y, spacing[1])[:, None], np.fft.rfftfreq(X, spacing[0])[None]
+    Noise power over frequency f (line pairs per mm): (f/c) exp(-(f/c)^2), the ramp of filtered back
+    projection under the kernel's roll-off at c, and a low-frequency part; both were fitted to the
+    autocorrelation of real scans (`p2ch09.calibration`).
+    """
+    before = hu[:-2].copy()
+    hu[1:-1] = (1 - 2 * scanner.overlap) * hu[1:-1] + scanner.overlap * (before + hu[2:])
+    depth, height, width = hu.shape
+    dx, dy, _ = scanner.spacing_xyz
+    fx, fy = np.fft.rfftfreq(width, dx)[None], np.fft.fftfreq(height, dy)[:, None]
     f = np.sqrt(fx**2 + fy**2)
-    sharp = rng.uniform(0.4, 0.8)  # sd of the point spread, mm
-    mtf = np.exp(-2 * (np.pi * sharp * f) ** 2).astype(np.float32)
-    power = (f + 0.05) * np.exp(-((f / (0.42 / sharp**0.5)) ** 2))
-    power = np.sqrt(power / power.mean()).astype(np.float32)
-    sd = rng.uniform(15, 45)
-    for start in range(0, Z, SLAB):
+    blur_mm = 0.16 / scanner.cutoff
+    spread = np.exp(-2 * (np.pi * blur_mm * f) ** 2).astype(np.float32)
+    f = f / scanner.cutoff
+    low = np.interp(scanner.cutoff, [0.3, 0.56], [5.8, 2.0])
+    power = f * np.exp(-(f**2)) + low * np.exp(-((f * scanner.cutoff / 0.12) ** 2))
+    both = 2 * power.sum() - power[:, 0].sum() - (power[:, -1].sum() if width % 2 == 0 else 0)
+    colour = np.sqrt(power * height * width / both).astype(np.float32) * np.float32(scanner.noise_hu)
+    if scanner.round_field:
+        r = np.hypot(
+            (np.arange(height) - height / 2 + 0.5)[:, None] / height,
+            (np.arange(width) - width / 2 + 0.5)[None] / width,
+        )
+        outside = r > 0.5
+    up = Upsampler(grid)
+    for start in range(0, depth, SLAB):
         part = hu[start : start + SLAB]
-        white = rng.standard_normal(part.shape, dtype=np.float32) * sd
-        spectrum = fft.rfft2(part) * mtf + fft.rfft2(white) * power
-        hu[start : start + SLAB] = fft.irfft2(spectrum, s=(Y, X))
+        white = rng.standard_normal(part.shape, dtype=np.float32)
+        part[:] = fft.irfft2(fft.rfft2(part) * spread, s=(height, width))
+        noise = fft.irfft2(fft.rfft2(white) * colour, s=(height, width))
+        part += noise * up.slab(anatomy.noise_share, slice(start, start + SLAB))
+        if scanner.round_field:
+            part[:, outside] = -2048
 
 
 # --- writing -----------------------------------------------------------------------------------
