@@ -108,12 +108,13 @@ def make_patient(
     scanner: Scanner | None = None,
     build: Build | None = None,
     nodules=None,
+    richness=1,
     masks=False,
 ) -> Patient:
     """Make one patient. seed: an int, or (cohort's seed, number of the scan). shape: (Z, Y, X).
 
-    scanner, build (the body) and nodules (how many) are drawn at random by default. Same arguments,
-    same bytes. Raises `UserError` for a shape that cannot hold a chest.
+    scanner, build (the body) and nodules (how many) are drawn at random by default; `richness` gives
+    the patient the nodules of so many LUNA16 scans. Same arguments, same bytes. Raises `UserError` for a shape that cannot hold a chest.
     """
     shape = tuple(int(n) for n in shape)
     if len(shape) != 3 or min(shape) < 16:
@@ -130,7 +131,7 @@ def make_patient(
     _draw_anatomy(hu, grid, anatomy)
     trees = _draw_vessels(hu, grid, anatomy)
     mask = np.zeros(shape, bool)
-    found = [sample_nodule(rng) for _ in range(sample_count(rng) if nodules is None else nodules)]
+    found = [sample_nodule(rng) for _ in range(_count(rng, nodules, richness))]
     found = _place(rng, anatomy, grid, found, trees)
     for nodule in found:
         draw_nodule(hu, mask, grid, anatomy, nodule)
@@ -140,6 +141,10 @@ def make_patient(
     return _to_patient_frame(
         rng, key, hu, mask if masks else None, grid, scanner, found, candidates, excluded
     )
+
+
+def _count(rng, nodules, richness):
+    return nodules if nodules is not None else sum(sample_count(rng) for _ in range(richness))
 
 
 def _aim(rng, shape, spacing, size, middle_x):
@@ -511,17 +516,18 @@ def write_scan(patient: Patient, folder: Path, masks=False):
 
 
 def _scan_job(job):
-    number, seed, shape, folder, masks = job
-    patient = make_patient((seed, number), shape, masks=masks)
+    number, seed, shape, folder, richness, masks = job
+    patient = make_patient((seed, number), shape, richness=richness, masks=masks)
     write_scan(patient, Path(folder) / f"subset{number % SUBSETS}", masks)
     patient.hu = patient.mask = None
     return patient
 
 
-def write_cohort(out, scans, seed, shape=SHAPE, *, processes=None, masks=False):
+def write_cohort(out, scans, seed, shape=SHAPE, *, processes=None, richness=1, masks=False):
     """Write `scans` patients below `out` in LUNA16's layout; `out` must be empty or absent.
 
-    Scan n lands in `subset{n % 10}`, as LUNA16 spreads its scans over ten folders.
+    Scan n lands in `subset{n % 10}`, as LUNA16 spreads its scans over ten folders. richness: how many
+    LUNA16 scans' nodules each patient has. masks: write the nodules' exact voxels beside each scan.
     """
     from util.progress import enumerateWithEstimate
 
@@ -531,7 +537,7 @@ def write_cohort(out, scans, seed, shape=SHAPE, *, processes=None, masks=False):
     if out.exists() and any(out.iterdir()):
         raise UserError(f"{out} is not empty; name a new folder or remove the old one")
     out.mkdir(parents=True, exist_ok=True)
-    jobs = [(n, seed, shape, str(out), masks) for n in range(scans)]
+    jobs = [(n, seed, shape, str(out), richness, masks) for n in range(scans)]
     processes = processes or min(os.cpu_count() or 1, scans, 8)
     if processes == 1:
         results = map(_scan_job, jobs)
@@ -601,6 +607,7 @@ def main(arguments=None):
     parser.add_argument("--size", type=int, nargs=3, default=SHAPE, metavar=("Z", "Y", "X"))
     parser.add_argument("--processes", type=int, default=None)
     parser.add_argument("--masks", action="store_true", help="also write each scan's nodule mask (.nii.gz)")
+    parser.add_argument("--richness", type=int, default=1, help="nodules of so many LUNA16 scans in each")
     options = parser.parse_args(arguments)
     write_cohort(
         options.out,
@@ -608,6 +615,7 @@ def main(arguments=None):
         options.seed,
         tuple(options.size),
         processes=options.processes,
+        richness=options.richness,
         masks=options.masks,
     )
     print(f"{options.scans} generated patients in {options.out}")
