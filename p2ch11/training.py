@@ -81,8 +81,8 @@ class LunaTrainingApp:
         if self.world_size > 1:
             if self.cli_args.batch_size % self.world_size:
                 raise UserError(
-                    f"--batch-size {self.cli_args.batch_size} does not divide among {self.world_size} processes; "
-                    f"choose a multiple of {self.world_size}"
+                    f"--batch-size {self.cli_args.batch_size} does not split evenly; "
+                    f"choose a multiple of the {self.world_size} processes"
                 )
             if self.device.type == "cuda":
                 self.device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))

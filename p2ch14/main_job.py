@@ -8,7 +8,7 @@ done (by an earlier, perhaps interrupted, run) is not done again.
 import argparse
 import time
 
-from p2ch10.dsets import getCandidateInfoList, getCt
+from p2ch10.dsets import getCt, scan_paths
 from p2ch10.store import fill_store
 from p2ch12.training import BalancedLunaTrainingApp
 from p2ch13.training import SegmentationTrainingApp
@@ -35,8 +35,7 @@ def main(arguments=None):
         print(f"\n[{time.perf_counter() - start:4.0f} s] {text}", flush=True)
 
     step("Patients")
-    series = sorted({candidate.series_uid for candidate in getCandidateInfoList()})
-    fill_store(series, processes=2)
+    fill_store(scan_paths(), processes=2)
     # last.state is used, not best.state: choosing the best epoch would tune on the scans reported below.
     resume = [] if options.fresh else ["--resume"]
     common = ["--val-stride", str(VAL_STRIDE), *resume, "main-job"]

@@ -1,8 +1,9 @@
-"""Where things are. Three environment variables move them:
+"""Where things are. Four environment variables move them:
 
 COURSE_DATA       real data that you brought or downloaded   (default data/downloaded)
 COURSE_OUTPUT     everything a run writes                    (default output)
-COURSE_GENERATED  generated stand-ins, a cache               (default data/generated)
+COURSE_GENERATED  generated stand-ins, made once             (default data/generated)
+COURSE_CACHE      compressed copies of scans, made once      (default data/cache)
 """
 
 import os
@@ -27,11 +28,19 @@ def output_root() -> Path:
 
 
 def generated_root() -> Path:
-    """Folder of generated stand-ins. In a read-only checkout it moves under `output_root()`."""
-    default = PROJECT / "data" / "generated"
-    if not os.access(PROJECT / "data", os.W_OK):
-        default = output_root() / "generated"
-    return _from_environment("COURSE_GENERATED", default)
+    """Folder of generated stand-ins: `COURSE_GENERATED`, else `data/generated`."""
+    return _from_environment("COURSE_GENERATED", _writable("generated"))
+
+
+def cache_root() -> Path:
+    """Folder of the scan store: `COURSE_CACHE`, else `data/cache`."""
+    return _from_environment("COURSE_CACHE", _writable("cache"))
+
+
+def _writable(name) -> Path:
+    """`data/name`; in a read-only checkout, `name` under `output_root()`."""
+    data = PROJECT / "data"
+    return (data if os.access(data, os.W_OK) else output_root()) / name
 
 
 def shown(path) -> str:

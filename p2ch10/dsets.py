@@ -1,0 +1,479 @@
+"""LUNA's lists, patient coordinates, scans and candidate crops as one dataset (chapter 10)."""
+
+import csv
+import functools
+import hashlib
+import math
+import os
+import threading
+from collections import OrderedDict, namedtuple
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+import torch
+from torch.utils.data import Dataset, Sampler
+
+from p2ch09 import luna
+from p2ch10.scans import read_volume
+from p2ch10.store import ScanStore
+from util.files import UserError
+from util.paths import shown
+
+IrcTuple = namedtuple("IrcTuple", ["index", "row", "col"])
+XyzTuple = namedtuple("XyzTuple", ["x", "y", "z"])
+CROP_IRC = (32, 48, 48)
+
+CandidateInfoTuple = namedtuple(
+    "CandidateInfoTuple",
+    ["isNodule_bool", "hasAnnotation_bool", "isMal_bool", "diameter_mm", "series_uid", "center_xyz"],
+)
+CandidateInfoTuple.__doc__ = (
+    """One candidate: is it a nodule, annotated, malignant; mm; where (patient mm, LPS)."""
+)
+
+
+def irc2xyz(coord_irc, origin_xyz, vxSize_xyz, direction_a) -> XyzTuple:
+    """Voxel index (index, row, column; may be fractional) to patient coordinates in mm (chapter 10).
+
+    direction_a: (3, 3); its columns point along the array's x, y and z axes.
+    """
+    steps_mm = np.asarray(coord_irc, dtype=float)[::-1] * np.asarray(vxSize_xyz, dtype=float)
+    return XyzTuple(*(np.asarray(direction_a, dtype=float) @ steps_mm + np.asarray(origin_xyz)).tolist())
+
+
+def xyz2irc(coord_xyz, origin_xyz, vxSize_xyz, direction_a) -> IrcTuple:
+    """Patient coordinates in mm to the nearest voxel (index, row, column), as ints; may lie outside.
+
+    The inverse of `irc2xyz`: subtract, then rotate back (the inverse matrix comes first), then divide.
+    """
+    offset_mm = np.asarray(coord_xyz, dtype=float) - np.asarray(origin_xyz, dtype=float)
+    steps = np.linalg.solve(np.asarray(direction_a, dtype=float), offset_mm) / np.asarray(vxSize_xyz)
+    # Half-way cases go up, as in ITK.
+    return IrcTuple(*(math.floor(c + 0.5) for c in steps[::-1].tolist()))
+
+
+def crop_window(center_irc, width_irc, shape):
+    """Three slices of `width_irc` around the centre; near an edge the window is shifted inside, not cut.
+
+    Raises `ValueError` where the volume is smaller than the window.
+    """
+    window = []
+    for center, width, size in zip(center_irc, width_irc, shape):
+        if width > size:
+            raise ValueError(
+                f"a window of {tuple(width_irc)} does not fit into a scan of shape {tuple(shape)}"
+            )
+        start = min(max(center - width // 2, 0), size - width)
+        window.append(slice(start, start + width))
+    return tuple(window)
+
+
+class Ct:
+    """One CT scan (chapter 10, "Loading individual CT scans").
+
+    `Ct(series_uid)` reads a scan of the LUNA data through the scan store, `Ct(path)` any scan file or
+    DICOM folder. `hu_a`: int16 (index, row, column), HU in [-1000, 1000], read-only. `origin_xyz`,
+    `vxSize_xyz`: mm. `direction_a`: (3, 3). Raises `UserError` for a scan that cannot be read.
+    """
+
+    def __init__(self, series_uid_or_path):
+        if isinstance(series_uid_or_path, str) and series_uid_or_path in scan_paths():
+            self.series_uid = series_uid_or_path
+            stored = open_stored(self.series_uid)
+            self.hu_a, geometry = stored.whole(), stored
+        else:
+            path = Path(series_uid_or_path)
+            volume = read_volume(path)
+            self.series_uid = _uid_of(path)
+            self.hu_a, geometry = volume.hu, volume
+        self.hu_a.flags.writeable = False
+        self.origin_xyz = XyzTuple(*geometry.origin_xyz)
+        self.vxSize_xyz = XyzTuple(*geometry.spacing_xyz)
+        self.direction_a = geometry.direction
+
+    def getRawCandidate(self, center_xyz, width_irc=CROP_IRC):
+        """The crop around a place in the patient: (int16 array of `width_irc`, centre as IrcTuple).
+
+        Raises `UserError` for a centre outside the scan.
+        """
+        center_irc = _center_inside(self, center_xyz, self.hu_a.shape)
+        widened = self._at_least(width_irc)
+        return widened[crop_window(center_irc, width_irc, widened.shape)], center_irc
+
+    def _at_least(self, width_irc):
+        """The volume, padded with air behind where it is smaller than a crop (a scan of a few slices)."""
+        if all(size >= width for size, width in zip(self.hu_a.shape, width_irc)):
+            return self.hu_a
+        return padded_to(self.hu_a, width_irc)
+
+
+def padded_to(hu, width_irc):
+    """`hu` with air added behind each axis that is shorter than `width_irc`."""
+    extra = [(0, max(width - size, 0)) for width, size in zip(width_irc, hu.shape)]
+    return np.pad(hu, extra, constant_values=-1000)
+
+
+def _center_inside(geometry, center_xyz, shape) -> IrcTuple:
+    spacing = getattr(geometry, "vxSize_xyz", None) or geometry.spacing_xyz
+    direction = geometry.direction_a if hasattr(geometry, "direction_a") else geometry.direction
+    center_irc = xyz2irc(center_xyz, geometry.origin_xyz, spacing, direction)
+    if not all(-1 <= c <= size for c, size in zip(center_irc, shape)):
+        raise UserError(
+            f"the centre {tuple(round(float(c), 1) for c in center_xyz)} mm lies outside its scan: voxel "
+            f"{tuple(center_irc)} of a scan of shape {tuple(shape)}; check the coordinates (patient mm, LPS)"
+        )
+    return IrcTuple(*(min(max(c, 0), size - 1) for c, size in zip(center_irc, shape)))
+
+
+def _uid_of(path: Path) -> str:
+    name = path.name
+    for suffix in (".nii.gz", ".mhd", ".mha", ".nii", ".nrrd"):
+        name = name.removesuffix(suffix)
+    return name
+
+
+@functools.cache
+def scan_paths() -> dict[str, Path]:
+    """{series UID: .mhd path} of every LUNA scan that is there, whichever subsets those are."""
+    found = {path.stem: path for path in sorted(luna.path().glob("subset*/*.mhd"))}
+    if not found:
+        raise UserError(
+            f"there are no scans in {shown(luna.path())} (looked for subset*/*.mhd); "
+            "get a subset with 'python course.py data luna --subset 0'"
+        )
+    return found
+
+
+def open_stored(series_uid):
+    """The stored scan of a LUNA series UID; stored now if need be."""
+    if series_uid not in scan_paths():
+        raise UserError(
+            f"there is no scan with the series UID {series_uid} in {shown(luna.path())}; "
+            "download its subset or leave it out"
+        )
+    return ScanStore().open(series_uid, scan_paths()[series_uid])
+
+
+class _Memory:
+    """Whole scans within a byte budget (`COURSE_MEMORY_GB` per process), the least recently used dropped."""
+
+    def __init__(self):
+        self._scans = OrderedDict()
+        self._lock = threading.Lock()
+
+    @property
+    def budget(self):
+        return float(os.environ.get("COURSE_MEMORY_GB", 1.5)) * 1e9
+
+    def used(self):
+        return sum(ct.hu_a.nbytes for ct in self._scans.values())
+
+    def get(self, series_uid):
+        with self._lock:
+            ct = self._scans.get(series_uid)
+            if ct is not None:
+                self._scans.move_to_end(series_uid)
+            return ct
+
+    def put(self, ct):
+        with self._lock:
+            self._scans[ct.series_uid] = ct
+            while len(self._scans) > 1 and self.used() > self.budget:
+                self._scans.popitem(last=False)
+
+    def has_room(self):
+        """Room for one more scan like those held, without dropping any?"""
+        count = len(self._scans)
+        return self.used() * (1 + 1 / max(count, 1)) <= self.budget
+
+    def clear(self):
+        with self._lock:
+            self._scans.clear()
+
+
+memory = _Memory()
+
+
+def getCt(series_uid) -> Ct:
+    """The scan with this series UID, kept in memory within the budget."""
+    ct = memory.get(series_uid)
+    if ct is None:
+        ct = Ct(series_uid)
+        memory.put(ct)
+    return ct
+
+
+@functools.lru_cache(maxsize=128)
+def _stored(series_uid):
+    return open_stored(series_uid)
+
+
+def getCtRawCandidate(series_uid, center_xyz, width_irc=CROP_IRC):
+    """(int16 crop, centre as IrcTuple) of one candidate, by the fastest way there is.
+
+    From memory if the scan is there or fits into the budget, else only the crop from the store.
+    """
+    ct = memory.get(series_uid)
+    if ct is None and memory.has_room():
+        ct = getCt(series_uid)
+    if ct is not None:
+        return ct.getRawCandidate(center_xyz, width_irc)
+    stored = _stored(series_uid)
+    center_irc = _center_inside(stored, center_xyz, stored.shape)
+    if any(width > size for width, size in zip(width_irc, stored.shape)):
+        return getCt(series_uid).getRawCandidate(center_xyz, width_irc)
+    return stored.crop(crop_window(center_irc, width_irc, stored.shape)), center_irc
+
+
+def _rows(path):
+    """(line number, row) of a CSV file; copes with a BOM and with Windows line ends."""
+    with open(path, newline="", encoding="utf-8-sig") as file:
+        reader = csv.DictReader(file)
+        for row in reader:
+            yield reader.line_num, row
+
+
+def _number(row, column, path, line) -> float:
+    try:
+        value = float(row[column])
+    except (KeyError, TypeError, ValueError):
+        value = math.nan
+    if not math.isfinite(value):
+        raise UserError(
+            f"{path.name}, line {line}: {column} is '{row.get(column)}', not a number; correct the row"
+        )
+    return value
+
+
+def _place(row, path, line):
+    """(series UID, centre in mm) of a row, both checked for their form."""
+    uid = (row.get("seriesuid") or "").strip()
+    if not uid.replace(".", "").isdigit():
+        raise UserError(f"{path.name}, line {line}: '{uid}' is no series UID; correct the row")
+    return uid, XyzTuple(*(_number(row, f"coord{axis}", path, line) for axis in "XYZ"))
+
+
+@functools.cache
+def _geometry(series_uid):
+    """(origin, spacing, direction, shape) of a scan on disk, from its header alone."""
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(scan_paths()[series_uid]))
+    reader.ReadImageInformation()
+    direction = np.reshape(reader.GetDirection(), (3, 3))
+    return reader.GetOrigin(), reader.GetSpacing(), direction, reader.GetSize()[::-1]
+
+
+def _check_inside(uid, center_xyz, path, line):
+    *geometry, shape = _geometry(uid)
+    center_irc = xyz2irc(center_xyz, *geometry)
+    if not all(-1 <= c <= size for c, size in zip(center_irc, shape)):
+        raise UserError(
+            f"{path.name}, line {line}: the centre lies outside the scan (voxel {tuple(center_irc)}, "
+            f"shape {tuple(shape)}); correct the row"
+        )
+
+
+def _list_file(folder, *names) -> Path | None:
+    return next((folder / name for name in names if (folder / name).exists()), None)
+
+
+def getCandidateInfoList(requireOnDisk_bool=True) -> list[CandidateInfoTuple]:
+    """Every candidate, nodules first and large ones before small ones (chapter 10).
+
+    Annotated nodules stand with their annotated centre and diameter; a candidate of class 1 within a
+    quarter of the diameter is the same nodule and joined to it; one that no annotation explains stays a
+    nodule without diameter. Malignancy comes from `annotations_with_malignancy.csv` where that is
+    there. requireOnDisk_bool: only scans that are there (else all that the lists name).
+    Raises `UserError` naming file and line for a bad row. Duplicate rows count once.
+    """
+    return list(_candidates(requireOnDisk_bool))
+
+
+@functools.cache
+def _candidates(on_disk):
+    folder = luna.path()
+    annotations_file = _list_file(folder, "annotations.csv")
+    candidates_file = _list_file(folder, "candidates_V2.csv", "candidates.csv")
+    if annotations_file is None or candidates_file is None:
+        raise UserError(
+            f"{shown(folder)} lacks annotations.csv or candidates.csv; they belong to the LUNA data: "
+            "'python course.py data luna' fetches them"
+        )
+    present = scan_paths() if on_disk else None
+    malignant = _malignant_places(folder)
+    nodules = {}
+    for line, row in _rows(annotations_file):
+        uid, center = _place(row, annotations_file, line)
+        if present is not None and uid not in present:
+            continue
+        if present is not None:
+            _check_inside(uid, center, annotations_file, line)
+        diameter = _number(row, "diameter_mm", annotations_file, line)
+        if diameter <= 0:
+            raise UserError(
+                f"{annotations_file.name}, line {line}: a diameter of {diameter:g} mm; correct the row"
+            )
+        is_mal = any(math.dist(center, other) < diameter / 4 for other in malignant.get(uid, ()))
+        nodules.setdefault(uid, {})[center] = CandidateInfoTuple(True, True, is_mal, diameter, uid, center)
+    found = {info for by_center in nodules.values() for info in by_center.values()}
+    for line, row in _rows(candidates_file):
+        uid, center = _place(row, candidates_file, line)
+        if present is not None and uid not in present:
+            continue
+        if present is not None:
+            _check_inside(uid, center, candidates_file, line)
+        if row.get("class") not in ("0", "1"):
+            raise UserError(
+                f"{candidates_file.name}, line {line}: the class is '{row.get('class')}', "
+                "not 0 or 1; correct the row"
+            )
+        is_nodule = row["class"] == "1"
+        if is_nodule and any(
+            math.dist(center, nodule.center_xyz) < nodule.diameter_mm / 4
+            for nodule in nodules.get(uid, {}).values()
+        ):
+            continue
+        found.add(CandidateInfoTuple(is_nodule, False, False, 0.0, uid, center))
+    return tuple(sorted(found, reverse=True))
+
+
+def _malignant_places(folder):
+    """{series UID: centres of nodules that two or more readers rated 4 or 5}; empty without the file."""
+    path = _list_file(folder, "annotations_with_malignancy.csv")
+    places = {}
+    for line, row in _rows(path) if path else ():
+        uid, center = _place(row, path, line)
+        if (row.get("mal_bool") or "").strip().lower() in ("true", "1"):
+            places.setdefault(uid, []).append(center)
+    return places
+
+
+@functools.cache
+def getCandidateInfoDict(requireOnDisk_bool=True) -> dict[str, list[CandidateInfoTuple]]:
+    """{series UID: its candidates, in the order of `getCandidateInfoList`}."""
+    by_series = {}
+    for info in getCandidateInfoList(requireOnDisk_bool):
+        by_series.setdefault(info.series_uid, []).append(info)
+    return by_series
+
+
+def forget():
+    """Drop everything remembered about the LUNA data, after its files or environment variables changed."""
+    memory.clear()
+    for function in (scan_paths, _geometry, _candidates, getCandidateInfoDict, _stored):
+        function.cache_clear()
+
+
+def is_held_out(series_uid, val_stride) -> bool:
+    """Is this scan in the validation set? One in `val_stride` is, by a hash of its UID.
+
+    By scan, so that no patient is on both sides, and independent of which other scans are there.
+    """
+    digest = hashlib.sha256(series_uid.encode()).digest()
+    return val_stride > 0 and int.from_bytes(digest[:8], "big") % val_stride == 0
+
+
+class LunaDataset(Dataset):
+    """Candidate crops with their labels (chapter 10, "Constructing our dataset").
+
+    val_stride, isValSet_bool: hold out every `val_stride`-th scan; True for those, False for the
+    others, None for all. series_uid: only this scan. sortby_str: "random" (seeded), "series_uid" or
+    "label_and_size". ratio_int: 0 takes candidates as they come; r > 0 gives r negatives for each
+    nodule, drawn in order and repeated as needed (chapter 12). candidateInfo_list: use these instead.
+
+    An item: (crop float32 (1, 32, 48, 48) in HU, label int64 (2,) as [not nodule, nodule], series UID,
+    centre int64 (3,) as index, row, column).
+    """
+
+    def __init__(
+        self,
+        val_stride=0,
+        isValSet_bool=None,
+        series_uid=None,
+        sortby_str="random",
+        ratio_int=0,
+        candidateInfo_list=None,
+    ):
+        infos = getCandidateInfoList() if candidateInfo_list is None else list(candidateInfo_list)
+        if series_uid:
+            infos = [info for info in infos if info.series_uid == series_uid]
+        if isValSet_bool is not None:
+            if val_stride <= 0:
+                raise ValueError(f"val_stride must be positive to split, not {val_stride}")
+            infos = [info for info in infos if is_held_out(info.series_uid, val_stride) == isValSet_bool]
+        self.candidateInfo_list = _sorted(infos, sortby_str)
+        self.ratio_int = ratio_int
+        self.pos_list = [info for info in self.candidateInfo_list if info.isNodule_bool]
+        self.negative_list = [info for info in self.candidateInfo_list if not info.isNodule_bool]
+        if ratio_int and not (self.pos_list and self.negative_list):
+            raise UserError(
+                f"balancing needs both classes, but this split has {len(self.pos_list)} nodules and "
+                f"{len(self.negative_list)} others; use more scans or another --val-stride"
+            )
+
+    def shuffleSamples(self):
+        """Draw a new order of the candidates behind a balanced dataset; call it once per epoch."""
+        if self.ratio_int:
+            for infos in (self.negative_list, self.pos_list):
+                order = torch.randperm(len(infos)).tolist()
+                infos[:] = [infos[i] for i in order]
+
+    def __len__(self):
+        if self.ratio_int:
+            return min(4000, (self.ratio_int + 1) * len(self.negative_list))
+        return len(self.candidateInfo_list)
+
+    def candidate_at(self, ndx) -> CandidateInfoTuple:
+        """The candidate behind item `ndx`: every (ratio + 1)-th is a nodule when balanced."""
+        if not self.ratio_int:
+            return self.candidateInfo_list[ndx]
+        turn, place = divmod(ndx, self.ratio_int + 1)
+        if place == 0:
+            return self.pos_list[turn % len(self.pos_list)]
+        return self.negative_list[(turn * self.ratio_int + place - 1) % len(self.negative_list)]
+
+    def __getitem__(self, ndx):
+        info = self.candidate_at(ndx)
+        crop, center_irc = getCtRawCandidate(info.series_uid, info.center_xyz, CROP_IRC)
+        candidate_t = torch.from_numpy(crop.astype(np.float32)).unsqueeze(0)  # (1, 32, 48, 48)
+        label_t = torch.tensor([not info.isNodule_bool, info.isNodule_bool], dtype=torch.long)
+        return candidate_t, label_t, info.series_uid, torch.tensor(center_irc)
+
+
+def _sorted(infos, sortby_str):
+    if sortby_str == "random":
+        order = torch.randperm(len(infos), generator=torch.Generator().manual_seed(0)).tolist()
+        return [infos[i] for i in order]
+    if sortby_str == "series_uid":
+        return sorted(infos, key=lambda info: (info.series_uid, info.center_xyz))
+    if sortby_str == "label_and_size":
+        return sorted(infos, reverse=True)
+    raise ValueError(f"sortby_str is '{sortby_str}'; use 'random', 'series_uid' or 'label_and_size'")
+
+
+class ScanGroupSampler(Sampler):
+    """A random order that visits scans in groups, so that a group's crops come while it is in memory.
+
+    Scans are shuffled and taken `scans_at_once` at a time; the candidates of a group are shuffled
+    together. Every index comes once per pass; with all scans in one group it is a plain shuffle.
+    """
+
+    def __init__(self, series_of_items, scans_at_once=16, generator=None):
+        self.groups = {}
+        for index, series_uid in enumerate(series_of_items):
+            self.groups.setdefault(series_uid, []).append(index)
+        self.scans_at_once = scans_at_once
+        self.generator = generator
+        self.count = len(series_of_items)
+
+    def __len__(self):
+        return self.count
+
+    def __iter__(self):
+        scans = list(self.groups.values())
+        order = torch.randperm(len(scans), generator=self.generator).tolist()
+        for start in range(0, len(order), self.scans_at_once):
+            pool = [index for scan in order[start : start + self.scans_at_once] for index in scans[scan]]
+            for place in torch.randperm(len(pool), generator=self.generator).tolist():
+                yield pool[place]

@@ -1,0 +1,168 @@
+"""Every scan once, compressed, and readable in small pieces (chapter 10, "Caching candidate arrays").
+
+One file per scan: a blosc2 array of int16 HU in blocks of 16×16×16 voxels, so that a crop of 32×48×48
+decompresses little more than itself. The geometry is in its metadata. The name holds a fingerprint of
+the source (sizes and times) and a checksum of the file, so a stale or damaged entry is recognised and
+rebuilt; entries appear by an atomic rename and are never half-written.
+"""
+
+import os
+import shutil
+import threading
+import zlib
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import blosc2
+import numpy as np
+
+from p2ch10.scans import Volume, read_volume, source_fingerprint
+from util.files import UserError, remove
+from util.paths import cache_root, shown
+from util.progress import enumerateWithEstimate
+
+# LZ4 is the fastest to read; the bit shuffle puts the nearly constant high bits of HU side by side.
+CPARAMS = {"codec": blosc2.Codec.LZ4, "clevel": 1, "filters": [blosc2.Filter.BITSHUFFLE], "nthreads": 1}
+CHUNK_IRC, BLOCK_IRC = (64, 64, 64), (16, 16, 16)
+DEFAULT_LIMIT_GB = 100.0
+
+
+class StoredScan:
+    """One entry, open for reading. `crop` and `whole` give int16 HU; geometry as in `Volume`."""
+
+    def __init__(self, path):
+        array = blosc2.open(str(path), mode="r", mmap_mode="r", dparams={"nthreads": 1})
+        self._array = array
+        # Decompression contexts are not made for several threads at once.
+        self._lock = threading.Lock()
+        self.shape = array.shape
+        meta = array.schunk.vlmeta["geometry"]
+        self.origin_xyz = tuple(meta["origin_xyz"])
+        self.spacing_xyz = tuple(meta["spacing_xyz"])
+        self.direction = np.array(meta["direction"])
+
+    def crop(self, window) -> np.ndarray:
+        """The voxels in `window`, a tuple of three slices."""
+        with self._lock:
+            return self._array[window]
+
+    def whole(self) -> np.ndarray:
+        with self._lock:
+            return self._array[:]
+
+
+class ScanStore:
+    """The folder of stored scans. Safe with several processes and threads at once.
+
+    root: by default `scans` in `util.paths.cache_root()`. limit_gb: when a new entry would exceed it,
+    the entries unused for longest are removed (`COURSE_CACHE_GB` sets it).
+    """
+
+    def __init__(self, root=None, limit_gb=None):
+        self.root = Path(root) if root else cache_root() / "scans"
+        self.limit_gb = limit_gb or float(os.environ.get("COURSE_CACHE_GB", DEFAULT_LIMIT_GB))
+
+    def open(self, series_uid, source) -> StoredScan:
+        """The entry of the scan at path `source`; made now if it is missing, stale or damaged."""
+        prefix = f"{series_uid}-{source_fingerprint(source)}-"
+        for path in self.root.glob(f"{prefix}*.b2nd"):
+            try:
+                if path.stem.rsplit("-", 1)[1] == _checksum(path):
+                    os.utime(path)
+                    return StoredScan(path)
+            except (OSError, RuntimeError, ValueError, KeyError):
+                pass
+            remove(path)
+        return StoredScan(self.add(series_uid, source, read_volume(source)))
+
+    def has(self, series_uid, source) -> bool:
+        return any(self.root.glob(f"{series_uid}-{source_fingerprint(source)}-*.b2nd"))
+
+    def add(self, series_uid, source, volume: Volume) -> Path:
+        """Write one entry; returns its path. Raises `UserError` where the disk is full."""
+        self.root.mkdir(parents=True, exist_ok=True)
+        self._make_room(volume.hu.nbytes // 2)
+        prefix = f"{series_uid}-{source_fingerprint(source)}-"
+        temporary = self.root / f".{prefix}{os.getpid()}-{threading.get_ident()}.part"
+        try:
+            _write(temporary, volume)
+            target = self.root / f"{prefix}{_checksum(temporary)}.b2nd"
+            with open(temporary, "rb+") as written:
+                os.fsync(written.fileno())
+            os.replace(temporary, target)
+        except (OSError, RuntimeError) as error:
+            free = shutil.disk_usage(self.root).free / 1e9
+            raise UserError(
+                f"could not store a scan in {shown(self.root)} ({free:.2f} GB free there); make room, or set "
+                "COURSE_CACHE to a folder on a larger disk"
+            ) from error
+        finally:
+            remove(temporary)
+        for stale in self.root.glob(f"{series_uid}-*.b2nd"):
+            if not stale.name.startswith(prefix):
+                remove(stale)
+        return target
+
+    def size(self) -> int:
+        """Bytes of all entries."""
+        return sum(path.stat().st_size for path in self.root.glob("*.b2nd"))
+
+    def _make_room(self, need):
+        entries = sorted(self.root.glob("*.b2nd"), key=lambda p: p.stat().st_mtime)
+        total = sum(path.stat().st_size for path in entries)
+        while entries and total + need > self.limit_gb * 1e9:
+            oldest = entries.pop(0)
+            total -= oldest.stat().st_size
+            remove(oldest)
+
+
+def _write(path, volume: Volume):
+    shape = volume.hu.shape
+    array = blosc2.asarray(
+        np.ascontiguousarray(volume.hu),
+        chunks=tuple(min(c, n) for c, n in zip(CHUNK_IRC, shape)),
+        blocks=tuple(min(b, n) for b, n in zip(BLOCK_IRC, shape)),
+        cparams=CPARAMS,
+        urlpath=str(path),
+        mode="w",
+    )
+    array.schunk.vlmeta["geometry"] = {
+        "origin_xyz": [float(v) for v in volume.origin_xyz],
+        "spacing_xyz": [float(v) for v in volume.spacing_xyz],
+        "direction": volume.direction.tolist(),
+    }
+    del array
+    # A full disk can go unnoticed while writing, so the entry is read back before it counts.
+    if not np.array_equal(StoredScan(path).whole(), volume.hu):
+        raise OSError("the entry does not read back")
+
+
+def _checksum(path) -> str:
+    value = 0
+    with open(path, "rb") as file:
+        while block := file.read(1 << 22):
+            value = zlib.crc32(block, value)
+    return f"{value:08x}"
+
+
+def fill_store(sources, processes=2, store=None, show_bar=None) -> int:
+    """Store every scan of `sources` ({series UID: path}) that is not stored yet; returns how many were.
+
+    processes: scans worked on at the same time (threads: decompression releases Python's lock).
+    Resumable: what an interrupted call stored stays stored. `show_bar` as `shown` of `enumerateWithEstimate`.
+    """
+    store = store or ScanStore()
+    missing = [(uid, source) for uid, source in sources.items() if not store.has(uid, source)]
+    if not missing:
+        return 0
+
+    def add(item):
+        uid, source = item
+        store.add(uid, source, read_volume(source))
+
+    with ThreadPoolExecutor(max(processes, 1)) as pool:
+        for _ in enumerateWithEstimate(
+            pool.map(add, missing), "storing scans", total=len(missing), shown=show_bar
+        ):
+            pass
+    return len(missing)
