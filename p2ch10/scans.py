@@ -131,7 +131,7 @@ def _header_has_zero_spacing(path) -> bool:
 
 
 def _read_zraw(path, reader) -> Volume | None:
-    """LUNA16's own format, .mhd with a .zraw of int16, without ITK's detours; None where it does not apply."""
+    """LUNA16's own format, .mhd with .zraw of int16, without ITK's detours; None where it does not apply."""
     if path.suffix.lower() != ".mhd" or reader.GetPixelID() != sitk.sitkInt16:
         return None
     if (_header_field(path, "CompressedData") or "").lower() != "true":
@@ -151,7 +151,7 @@ def _read_zraw(path, reader) -> Volume | None:
         raise UserError(f"'{_called(data)}' is damaged or truncated ({error}); fetch it again") from error
     if len(raw) != need:
         raise UserError(
-            f"'{_called(data)}' holds {len(raw):,} of the {need:,} bytes that its header promises; fetch it again"
+            f"'{_called(data)}' holds {len(raw):,} of {need:,} bytes; fetch it again"
         )
     hu = np.frombuffer(raw, dtype="<i2").reshape(shape)
     return _volume(hu, reader.GetOrigin(), reader.GetSpacing(), reader.GetDirection())
