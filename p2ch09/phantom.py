@@ -114,7 +114,8 @@ def make_patient(
     """Make one patient. seed: an int, or (cohort's seed, number of the scan). shape: (Z, Y, X).
 
     scanner, build (the body) and nodules (how many) are drawn at random by default; `richness` gives
-    the patient the nodules of so many LUNA16 scans. Same arguments, same bytes. Raises `UserError` for a shape that cannot hold a chest.
+    the patient the nodules of so many LUNA16 scans. Same arguments, same bytes. Raises `UserError`
+    for a shape that cannot hold a chest.
     """
     shape = tuple(int(n) for n in shape)
     if len(shape) != 3 or min(shape) < 16:
@@ -271,7 +272,7 @@ def _draw_vessels(hu, grid, anatomy):
                     start, stop, radius = tree.curved()
                     away = rng.normal(size=3) * [1, 1, 0.5]
                     away /= np.linalg.norm(away)
-                    wide = (radius > 0.9) & (radius < 4.5)
+                    wide = (radius > 0.9) & (radius < 4.5) & (anatomy.sample(anatomy.blood, start) > 4)
                     start, stop, radius = start[wide], stop[wide], radius[wide]
                     aside = away * (2.0 * radius[:, None] + 0.3)
                     walls.append((start + aside, stop + aside, radius + 0.35))
@@ -494,6 +495,21 @@ def _take_picture(rng, hu, grid, anatomy, scanner):
         part += noise * up.slab(anatomy.noise_share, slice(start, start + SLAB))
         if scanner.round_field:
             part[:, outside] = -2048
+
+
+def index_of(patient: Patient, point_xyz):
+    """(index, row, column) of the voxel at a point in patient millimetres; chapter 10 explains the sum."""
+    step = np.linalg.solve(patient.direction, np.asarray(point_xyz, float) - patient.origin_xyz)
+    return tuple(int(n) for n in np.rint(step / patient.spacing_xyz)[::-1])
+
+
+def crop_at(patient: Patient, point_xyz, size=(32, 48, 48)):
+    """The voxels around a point, int16 of `size`; near an edge the crop is shifted inside."""
+    starts = [
+        int(np.clip(center - length // 2, 0, full - length))
+        for center, length, full in zip(index_of(patient, point_xyz), size, patient.hu.shape)
+    ]
+    return patient.hu[tuple(slice(start, start + length) for start, length in zip(starts, size))]
 
 
 # --- writing -----------------------------------------------------------------------------------

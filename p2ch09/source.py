@@ -43,7 +43,7 @@ class Luna16(Dataset):
         super().__init__(
             "luna",
             generate=generate_course_cohort,
-            version="3",
+            version="4",
             required=("subset[0-9]/*.mhd", "annotations.csv"),
             about="888 chest CT scans with 1,186 annotated lung nodules (LUNA16)",
             licence="CC BY 4.0",
