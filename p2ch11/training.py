@@ -10,6 +10,7 @@ Read `LunaTrainingApp.main` first: it is the whole story. A variant overrides `i
 import argparse
 import contextlib
 import datetime
+import inspect
 import math
 import os
 import time
@@ -70,7 +71,7 @@ class LunaTrainingApp:
     memory_format = torch.channels_last_3d
 
     def __init__(self, sys_argv=None):
-        parser = argparse.ArgumentParser(description=type(self).__doc__.splitlines()[0])
+        parser = argparse.ArgumentParser(description=inspect.getdoc(type(self)).splitlines()[0])
         self.add_arguments(parser)
         self.cli_args = parser.parse_args(sys_argv)
         self.time_str = datetime.datetime.now().strftime("%Y-%m-%d_%H.%M.%S")
