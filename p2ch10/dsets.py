@@ -78,7 +78,7 @@ class Ct:
     """
 
     def __init__(self, series_uid_or_path):
-        if isinstance(series_uid_or_path, str) and series_uid_or_path in scan_paths():
+        if is_series_uid(series_uid_or_path):
             self.series_uid = series_uid_or_path
             stored = open_stored(self.series_uid)
             self.hu_a, geometry = stored.whole(), stored
@@ -124,6 +124,11 @@ def _center_inside(geometry, center_xyz, shape) -> IrcTuple:
             f"{tuple(center_irc)} of a scan of shape {tuple(shape)}; check the coordinates (patient mm, LPS)"
         )
     return IrcTuple(*(min(max(c, 0), size - 1) for c, size in zip(center_irc, shape)))
+
+
+def is_series_uid(name) -> bool:
+    """Digits and dots that name no file: then the LUNA data is asked (and made, if need be), else not."""
+    return isinstance(name, str) and name.replace(".", "").isdigit() and not Path(name).exists()
 
 
 def _uid_of(path: Path) -> str:

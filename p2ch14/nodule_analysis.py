@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from scipy import ndimage
 
-from p2ch10.dsets import Ct, getCandidateInfoList, getCt, irc2xyz, is_held_out
+from p2ch10.dsets import Ct, getCandidateInfoList, getCt, irc2xyz, is_held_out, is_series_uid
 from p2ch10.scans import load_scan
 from p2ch11.model import LunaModel
 from p2ch11.training import load_weights
@@ -212,8 +212,8 @@ def write_csv(path, results, lowest=0.0):
 
 def open_scan(name) -> tuple[Ct, str]:
     """The scan behind a path or a series UID, and how to call it in a report."""
-    if not Path(name).exists() and "/" not in str(name) and str(name).replace(".", "").isdigit():
-        return getCt(str(name)), str(name)
+    if is_series_uid(name):
+        return getCt(name), name
     return load_scan(name), shown(name)
 
 
