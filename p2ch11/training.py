@@ -113,6 +113,7 @@ class LunaTrainingApp:
         parser.add_argument("--num-workers", type=int, default=0, help="processes that load data")
         parser.add_argument("--lr", type=float, default=self.default_lr, help="learning rate")
         parser.add_argument("--val-stride", type=int, default=5, help="every n-th scan is held out")
+        parser.add_argument("--val-every", type=int, default=1, help="validate after every n-th epoch")
         parser.add_argument(
             "--epoch-samples", type=int, default=0, help="stop an epoch after so many samples"
         )
@@ -196,14 +197,16 @@ class LunaTrainingApp:
             start = time.perf_counter()
             trn_metrics_t = self.doTraining(epoch_ndx, train_dl)
             trn_metrics = self.logMetrics(epoch_ndx, "trn", trn_metrics_t)
-            val_metrics_t = self.doValidation(epoch_ndx, val_dl)
-            val_metrics = self.logMetrics(epoch_ndx, "val", val_metrics_t)
-            seconds = time.perf_counter() - start
-            self.history.append(
-                {"epoch": epoch_ndx, "seconds": seconds, "trn": trn_metrics, "val": val_metrics}
-            )
+            entry = {"epoch": epoch_ndx, "trn": trn_metrics}
+            score = math.nan
+            if epoch_ndx % self.cli_args.val_every == 0 or epoch_ndx == self.cli_args.epochs:
+                val_metrics_t = self.doValidation(epoch_ndx, val_dl)
+                entry["val"] = self.logMetrics(epoch_ndx, "val", val_metrics_t)
+                score = self.score(entry["val"])
+            entry["seconds"] = time.perf_counter() - start
+            self.history.append(entry)
             if self.is_main:
-                self.save_checkpoint(epoch_ndx, self.score(val_metrics))
+                self.save_checkpoint(epoch_ndx, score)
         for writer in self._writers.values():
             writer.close()
         return self.history
