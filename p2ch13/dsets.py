@@ -92,6 +92,10 @@ def slices_with_context(hu, slice_ndx, context=CONTEXT_SLICES) -> np.ndarray:
     return hu[wanted]
 
 
+def _pick(count) -> int:
+    return int(torch.randint(count, ()))
+
+
 class Luna2dSegmentationDataset(Dataset):
     """Whole slices with their truth, for validation (chapter 13).
 
@@ -130,15 +134,15 @@ class TrainingLuna2dSegmentationDataset(Luna2dSegmentationDataset):
     """Crops of 64×64 at a random offset within 96×96 around a nodule (chapter 13).
 
     Items as in `Luna2dSegmentationDataset`, with H = W = 64. An epoch has `samples` items. The
-    slice is drawn from those that the nodule's box covers; every `background_every`-th crop is centred
-    on a candidate that is no nodule, so that the network also sees what it must leave alone.
+    slice is drawn from those that the nodule's box covers. Every other crop lies elsewhere, around a
+    candidate that is no nodule or anywhere, so that the network also sees what it must leave alone.
     """
 
     def __init__(
         self, val_stride=0, isValSet_bool=False, samples=1600, crop=64, around=96, background_every=4
     ):
         super().__init__(val_stride=val_stride, isValSet_bool=isValSet_bool)
-        self.samples, self.crop, self.around, self.background_every = samples, crop, around, background_every
+        self.samples, self.crop, self.around = samples, crop, around
         chosen = set(self.series_list)
         candidates = [c for c in getCandidateInfoList() if c.series_uid in chosen]
         self.background_list = [c for c in candidates if not c.isNodule_bool]
@@ -147,30 +151,32 @@ class TrainingLuna2dSegmentationDataset(Luna2dSegmentationDataset):
     def __len__(self):
         return self.samples if self.nodule_list else 0
 
+    def _nodule(self):
+        """(series UID, centre) of a random slice through a random nodule."""
+        series_uid, truth = self.nodule_list[_pick(len(self.nodule_list))]
+        index, rows, columns = truth.box
+        middle = ((rows.start + rows.stop) // 2, (columns.start + columns.stop) // 2)
+        return series_uid, (index.start + _pick(index.stop - index.start), *middle)
+
+    def _elsewhere(self):
+        """(series UID, centre) of a random candidate that is no nodule, or of any place in the body."""
+        if self.background_list and _pick(2):
+            candidate = self.background_list[_pick(len(self.background_list))]
+            ct = getCt(candidate.series_uid)
+            geometry = (ct.origin_xyz, ct.vxSize_xyz, ct.direction_a)
+            return candidate.series_uid, xyz2irc(candidate.center_xyz, *geometry)
+        series_uid = self.series_list[_pick(len(self.series_list))]
+        return series_uid, tuple(_pick(size) for size in getCt(series_uid).hu_a.shape)
+
     def __getitem__(self, ndx):
         # torch's generator is seeded per epoch and per worker, so this is random and repeatable.
-        def pick(count):
-            return int(torch.randint(count, ()))
-
-        if self.background_list and ndx % self.background_every == self.background_every - 1:
-            candidate = self.background_list[pick(len(self.background_list))]
-            series_uid = candidate.series_uid
-            ct = getCt(series_uid)
-            center = xyz2irc(candidate.center_xyz, ct.origin_xyz, ct.vxSize_xyz, ct.direction_a)
-        else:
-            series_uid, truth = self.nodule_list[pick(len(self.nodule_list))]
-            ct = getCt(series_uid)
-            index, rows, columns = truth.box
-            center = (
-                index.start + pick(index.stop - index.start),
-                (rows.start + rows.stop) // 2,
-                (columns.start + columns.stop) // 2,
-            )
+        series_uid, center = (self._nodule, self._elsewhere)[ndx % 2]()
+        ct = getCt(series_uid)
         slice_ndx = int(np.clip(center[0], 0, len(ct.hu_a) - 1))
         room = self.around - self.crop
         corner = []
         for middle, size in zip(center[1:], ct.hu_a.shape[1:]):
-            start = middle - self.around // 2 + pick(room + 1)
+            start = middle - self.around // 2 + _pick(room + 1)
             corner.append(int(np.clip(start, 0, size - self.crop)))
         window = tuple(slice(start, start + self.crop) for start in corner)
         slices = slices_with_context(ct.hu_a, slice_ndx)[(slice(None), *window)].astype(np.float32)

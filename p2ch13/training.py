@@ -4,6 +4,7 @@ python -m p2ch13.training --epochs 3 --augmented
 """
 
 import torch
+from torch import nn
 
 from p2ch11.training import LunaTrainingApp
 from p2ch13.dsets import Luna2dSegmentationDataset, TrainingLuna2dSegmentationDataset
@@ -24,6 +25,7 @@ class SegmentationTrainingApp(LunaTrainingApp):
     chapter = "p2ch13"
     metrics_size = METRICS_SIZE
     default_batch_size = 16
+    default_lr = 0.003
     memory_format = torch.channels_last
 
     def __init__(self, sys_argv=None):
@@ -38,6 +40,8 @@ class SegmentationTrainingApp(LunaTrainingApp):
     def add_arguments(self, parser):
         super().add_arguments(parser)
         parser.add_argument("--augmented", action="store_true", help="random transforms of the crops")
+        parser.add_argument("--missed-weight", type=float, default=4.0, help="cost of a missed pixel")
+        parser.add_argument("--entropy-weight", type=float, default=2.0, help="weight of the cross-entropy")
         parser.add_argument("--samples", type=int, default=1600, help="crops in an epoch")
 
     def initModel(self):
@@ -50,15 +54,21 @@ class SegmentationTrainingApp(LunaTrainingApp):
     def initValDl(self):
         return self.make_loader(Luna2dSegmentationDataset(self.cli_args.val_stride, True), shuffle=False)
 
-    def diceLoss(self, prediction_g, label_g, epsilon=1.0):
-        """1 - Dice coefficient per sample (Milletari et al. 2016). Both (N, 1, H, W) float; answers (N,)."""
-        label_sum = label_g.sum(dim=[1, 2, 3])
-        prediction_sum = prediction_g.sum(dim=[1, 2, 3])
-        correct = (prediction_g * label_g).sum(dim=[1, 2, 3])
+    def diceLoss(self, prediction_g, label_g, epsilon=1.0, dim=(1, 2, 3)):
+        """1 - Dice coefficient (Milletari et al. 2016) over `dim`: per sample, or over the batch.
+
+        prediction_g, label_g: (N, 1, H, W) float in [0, 1]. Answers (N,), or a single number.
+        """
+        label_sum = label_g.sum(dim=dim)
+        prediction_sum = prediction_g.sum(dim=dim)
+        correct = (prediction_g * label_g).sum(dim=dim)
         return 1 - (2 * correct + epsilon) / (prediction_sum + label_sum + epsilon)
 
     def computeBatchLoss(self, batch_ndx, batch_tup, batch_size, metrics_g, classificationThreshold=0.5):
-        """Dice loss, plus eight times the Dice loss within the truth: misses cost more.
+        """Dice loss, again within the truth so that misses cost more, and cross-entropy.
+
+        The Dice loss alone is flat where the sigmoid is saturated: a network that begins by marking all
+        dense tissue stays there. Cross-entropy has a slope everywhere.
 
         metrics_g: (METRICS_SIZE, samples of the epoch), filled in the columns of this batch.
         """
@@ -69,16 +79,20 @@ class SegmentationTrainingApp(LunaTrainingApp):
             input_g, label_g = self.augmentation_model(input_g, label_g)
         label_g = label_g.float()
         prediction_g = self.network(input_g.contiguous(memory_format=self.memory_format))
-        dice_g = self.diceLoss(prediction_g, label_g)
-        missed_g = self.diceLoss(prediction_g * label_g, label_g)
+        # Over the whole batch: the Dice loss of a single crop without nodule is flat wherever a few pixels
+        # are marked, so such crops would teach nothing.
+        batch = (0, 1, 2, 3)
+        dice_g = self.diceLoss(prediction_g, label_g, dim=batch)
+        missed_g = self.diceLoss(prediction_g * label_g, label_g, dim=batch)
         columns = slice(batch_ndx * batch_size, batch_ndx * batch_size + len(input_t))
         with torch.no_grad():
             predicted = (prediction_g > classificationThreshold).float()
-            metrics_g[METRICS_LOSS_NDX, columns] = dice_g
+            metrics_g[METRICS_LOSS_NDX, columns] = self.diceLoss(prediction_g, label_g)
             metrics_g[METRICS_TP_NDX, columns] = (predicted * label_g).sum(dim=[1, 2, 3])
             metrics_g[METRICS_FN_NDX, columns] = ((1 - predicted) * label_g).sum(dim=[1, 2, 3])
             metrics_g[METRICS_FP_NDX, columns] = (predicted * (1 - label_g)).sum(dim=[1, 2, 3])
-        return dice_g.mean() + missed_g.mean() * 8
+        crossentropy = nn.functional.binary_cross_entropy(prediction_g, label_g)
+        return dice_g + missed_g * self.cli_args.missed_weight + crossentropy * self.cli_args.entropy_weight
 
     def logMetrics(self, epoch_ndx, mode_str, metrics_t):
         """Print and graph loss, pixel precision, recall and F1; areas are shares of the true area.

@@ -24,8 +24,8 @@ THRESHOLD = 0.5
 
 def main(arguments=None):
     parser = argparse.ArgumentParser(prog="course.py run", description=__doc__.splitlines()[0])
-    parser.add_argument("--segmentation-epochs", type=int, default=3)
-    parser.add_argument("--classification-epochs", type=int, default=5)
+    parser.add_argument("--segmentation-epochs", type=int, default=12)
+    parser.add_argument("--classification-epochs", type=int, default=10)
     parser.add_argument("--scans", type=int, default=12, help="held-out scans to analyse at most")
     parser.add_argument("--fresh", action="store_true", help="train again, whatever earlier runs left")
     options = parser.parse_args(arguments)
@@ -41,12 +41,20 @@ def main(arguments=None):
     common = ["--val-stride", str(VAL_STRIDE), *resume, "main-job"]
     step("Segmentation: the U-Net of chapter 13 learns to mark suspicious pixels")
     segmentation = SegmentationTrainingApp(
-        ["--epochs", str(options.segmentation_epochs), "--augmented", *common]
+        ["--epochs", str(options.segmentation_epochs), "--val-every", "6", "--augmented", *common]
     )
     segmentation.main()
     step("Classification: the network of chapter 11 learns to tell nodules from the rest")
     classification = BalancedLunaTrainingApp(
-        ["--epochs", str(options.classification_epochs), "--balanced", "--augmented", *common]
+        [
+            "--epochs",
+            str(options.classification_epochs),
+            "--val-every",
+            "10",
+            "--balanced",
+            "--augmented",
+            *common,
+        ]
     )
     classification.main()
 
