@@ -6,6 +6,7 @@ import hashlib
 import math
 import os
 import threading
+import warnings
 from collections import OrderedDict, namedtuple
 from pathlib import Path
 
@@ -141,10 +142,10 @@ def _uid_of(path: Path) -> str:
 @functools.cache
 def scan_paths() -> dict[str, Path]:
     """{series UID: .mhd path} of every LUNA scan that is there, whichever subsets those are."""
-    found = {path.stem: path for path in sorted(luna.path().glob("subset*/*.mhd"))}
+    found = luna.scan_paths()
     if not found:
         raise UserError(
-            f"there are no scans in {shown(luna.path())} (looked for subset*/*.mhd); "
+            f"there are no scans in {shown(luna.path())} (looked for subset*/*.mhd, at any depth); "
             "get a subset with 'python course.py data luna --subset 0'"
         )
     return found
@@ -279,8 +280,44 @@ def _check_inside(uid, center_xyz, path, line):
         )
 
 
-def _list_file(folder, *names) -> Path | None:
-    return next((folder / name for name in names if (folder / name).exists()), None)
+def _list_file(*names) -> Path | None:
+    return next((path for path in map(luna.list_path, names) if path is not None), None)
+
+
+class _Rows:
+    """The rows of one list that concern us: checked, each once."""
+
+    def __init__(self, path, on_disk):
+        self.path = path
+        self.present = scan_paths() if on_disk else None
+        series_list = _list_file("seriesuids.csv")
+        # With the list of all series at hand, a scan that is absent differs from one that never was.
+        self.known = set(series_list.read_text(encoding="utf-8-sig").split()) if series_list else None
+
+    def __iter__(self):
+        """Yield (line number, row, series UID, centre) of every row whose scan counts."""
+        seen, repeated = {}, []
+        for line, row in _rows(self.path):
+            uid, center = _place(row, self.path, line)
+            if self.present is not None and uid not in self.present:
+                if self.known is not None and uid not in self.known:
+                    raise UserError(
+                        f"{self.path.name}, line {line}: seriesuids.csv knows no series {uid}; correct the row"
+                    )
+                continue
+            first = seen.setdefault(str(list(row.values())), line)
+            if first != line:
+                repeated.append((line, first))
+                continue
+            if self.present is not None:
+                _check_inside(uid, center, self.path, line)
+            yield line, row, uid, center
+        if repeated:
+            line, first = repeated[0]
+            more = f" (and {len(repeated) - 1} more such rows)" if len(repeated) > 1 else ""
+            warnings.warn(
+                f"{self.path.name}, line {line}: repeats line {first} and counts once{more}", stacklevel=2
+            )
 
 
 def getCandidateInfoList(requireOnDisk_bool=True) -> list[CandidateInfoTuple]:
@@ -290,7 +327,7 @@ def getCandidateInfoList(requireOnDisk_bool=True) -> list[CandidateInfoTuple]:
     quarter of the diameter is the same nodule and joined to it; one that no annotation explains stays a
     nodule without diameter. Malignancy comes from `annotations_with_malignancy.csv` where that is
     there. requireOnDisk_bool: only scans that are there (else all that the lists name).
-    Raises `UserError` naming file and line for a bad row. Duplicate rows count once.
+    Raises `UserError` naming file and line for a bad row. Duplicate rows count once, with a warning.
     """
     return list(_candidates(requireOnDisk_bool))
 
@@ -298,22 +335,16 @@ def getCandidateInfoList(requireOnDisk_bool=True) -> list[CandidateInfoTuple]:
 @functools.cache
 def _candidates(on_disk):
     folder = luna.path()
-    annotations_file = _list_file(folder, "annotations.csv")
-    candidates_file = _list_file(folder, "candidates_V2.csv", "candidates.csv")
+    annotations_file = _list_file("annotations.csv")
+    candidates_file = _list_file("candidates_V2.csv", "candidates.csv")
     if annotations_file is None or candidates_file is None:
         raise UserError(
             f"{shown(folder)} lacks annotations.csv or candidates.csv; they belong to the LUNA data: "
             "'python course.py data luna' fetches them"
         )
-    present = scan_paths() if on_disk else None
-    malignant = _malignant_places(folder)
+    malignant = _malignant_places()
     nodules = {}
-    for line, row in _rows(annotations_file):
-        uid, center = _place(row, annotations_file, line)
-        if present is not None and uid not in present:
-            continue
-        if present is not None:
-            _check_inside(uid, center, annotations_file, line)
+    for line, row, uid, center in _Rows(annotations_file, on_disk):
         diameter = _number(row, "diameter_mm", annotations_file, line)
         if diameter <= 0:
             raise UserError(
@@ -322,12 +353,7 @@ def _candidates(on_disk):
         is_mal = any(math.dist(center, other) < diameter / 4 for other in malignant.get(uid, ()))
         nodules.setdefault(uid, {})[center] = CandidateInfoTuple(True, True, is_mal, diameter, uid, center)
     found = {info for by_center in nodules.values() for info in by_center.values()}
-    for line, row in _rows(candidates_file):
-        uid, center = _place(row, candidates_file, line)
-        if present is not None and uid not in present:
-            continue
-        if present is not None:
-            _check_inside(uid, center, candidates_file, line)
+    for line, row, uid, center in _Rows(candidates_file, on_disk):
         if row.get("class") not in ("0", "1"):
             raise UserError(
                 f"{candidates_file.name}, line {line}: the class is '{row.get('class')}', "
@@ -343,9 +369,9 @@ def _candidates(on_disk):
     return tuple(sorted(found, reverse=True))
 
 
-def _malignant_places(folder):
+def _malignant_places():
     """{series UID: centres of nodules that two or more readers rated 4 or 5}; empty without the file."""
-    path = _list_file(folder, "annotations_with_malignancy.csv")
+    path = _list_file("annotations_with_malignancy.csv")
     places = {}
     for line, row in _rows(path) if path else ():
         uid, center = _place(row, path, line)
@@ -439,11 +465,26 @@ class LunaDataset(Dataset):
         return self.negative_list[(turn * self.ratio_int + place - 1) % len(self.negative_list)]
 
     def __getitem__(self, ndx):
-        info = self.candidate_at(ndx)
-        crop, center_irc = getCtRawCandidate(info.series_uid, info.center_xyz, CROP_IRC)
-        candidate_t = torch.from_numpy(crop.astype(np.float32)).unsqueeze(0)  # (1, 32, 48, 48)
-        label_t = torch.tensor([not info.isNodule_bool, info.isNodule_bool], dtype=torch.long)
-        return candidate_t, label_t, info.series_uid, torch.tensor(center_irc)
+        return self.__getitems__([ndx])[0]
+
+    def __getitems__(self, indices):
+        """The items of a whole batch (a `DataLoader` asks for them together).
+
+        The crops share one float32 tensor (N, 1, 32, 48, 48) and are converted straight into it.
+        """
+        crops_t = torch.empty(len(indices), 1, *CROP_IRC)
+        crops = crops_t.numpy()
+        items = []
+        for place, ndx in enumerate(indices):
+            info = self.candidate_at(ndx)
+            crops[place, 0], center_irc = getCtRawCandidate(info.series_uid, info.center_xyz, CROP_IRC)
+            label_t = _LABELS[info.isNodule_bool].clone()
+            items.append((crops_t[place], label_t, info.series_uid, torch.tensor(center_irc)))
+        return items
+
+
+# [not nodule, nodule]
+_LABELS = torch.tensor([[1, 0], [0, 1]])
 
 
 def _sorted(infos, sortby_str):

@@ -150,9 +150,7 @@ def _read_zraw(path, reader) -> Volume | None:
     except zlib.error as error:
         raise UserError(f"'{_called(data)}' is damaged or truncated ({error}); fetch it again") from error
     if len(raw) != need:
-        raise UserError(
-            f"'{_called(data)}' holds {len(raw):,} of {need:,} bytes; fetch it again"
-        )
+        raise UserError(f"'{_called(data)}' holds {len(raw):,} of {need:,} bytes; fetch it again")
     hu = np.frombuffer(raw, dtype="<i2").reshape(shape)
     return _volume(hu, reader.GetOrigin(), reader.GetSpacing(), reader.GetDirection())
 

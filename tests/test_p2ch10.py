@@ -1,0 +1,418 @@
+"""Chapter 10: coordinates, lists, scans, the store and the dataset."""
+
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.spatial.transform import Rotation
+
+from p2ch10 import dsets
+from p2ch10.dsets import (
+    CROP_IRC,
+    LunaDataset,
+    ScanGroupSampler,
+    crop_window,
+    getCandidateInfoList,
+    getCt,
+    getCtRawCandidate,
+    irc2xyz,
+    is_held_out,
+    scan_paths,
+    xyz2irc,
+)
+from util.files import UserError
+from util.paths import PROJECT
+
+SHAPE = (40, 64, 72)
+
+
+def write_scan(path, seed=0, shape=SHAPE, direction=None, kind=np.int16):
+    """A scan of smooth noise at `path`; returns its voxels, clipped as the course clips."""
+    rng = np.random.default_rng(seed)
+    hu = rng.integers(-1100, 1100, shape).astype(np.int16)
+    image = sitk.GetImageFromArray(hu.astype(kind))
+    image.SetSpacing((0.7, 0.8, 1.25))
+    image.SetOrigin((-120.5, 33.25, -310.0))
+    if direction is not None:
+        image.SetDirection(np.asarray(direction).ravel().tolist())
+    path.parent.mkdir(parents=True, exist_ok=True)
+    sitk.WriteImage(image, str(path), useCompression=True)
+    return np.clip(hu, -1000, 1000)
+
+
+def uid(number):
+    return f"2.25.{1000 + number}"
+
+
+def center(path, irc=(20, 32, 36)):
+    """Patient coordinates of a voxel, by SimpleITK."""
+    image = sitk.ReadImage(str(path))
+    return image.TransformIndexToPhysicalPoint([int(c) for c in irc[::-1]])
+
+
+def write_lists(folder, annotations=(), candidates=(), newline="\n", bom="", malignant=None):
+    def write(name, header, rows):
+        lines = [header, *(",".join(str(v) for v in row) for row in rows)]
+        (folder / name).write_bytes((bom + newline.join(lines) + newline).encode())
+
+    write("annotations.csv", "seriesuid,coordX,coordY,coordZ,diameter_mm", annotations)
+    write("candidates.csv", "seriesuid,coordX,coordY,coordZ,class", candidates)
+    if malignant is not None:
+        header = "seriesuid,coordX,coordY,coordZ,diameter_mm,mal_bool"
+        write("annotations_with_malignancy.csv", header, malignant)
+
+
+@pytest.fixture
+def luna_folder(tmp_path, monkeypatch):
+    """An empty LUNA folder that the course takes for the real data, with a store of its own."""
+    monkeypatch.setenv("COURSE_DATA", str(tmp_path / "data"))
+    monkeypatch.setenv("COURSE_CACHE", str(tmp_path / "cache"))
+    dsets.forget()
+    folder = tmp_path / "data" / "luna"
+    folder.mkdir(parents=True)
+    yield folder
+    dsets.forget()
+
+
+@pytest.fixture
+def two_scans(luna_folder):
+    """Two scans, one nodule and one other candidate in each."""
+    oblique = Rotation.from_euler("xyz", [30, 10, -20], degrees=True).as_matrix()
+    for n, direction in enumerate((None, oblique)):
+        write_scan(luna_folder / f"subset{n}" / f"{uid(n)}.mhd", n, direction=direction)
+    dsets.forget()
+    places = [center(luna_folder / f"subset{n}" / f"{uid(n)}.mhd") for n in range(2)]
+    others = [center(luna_folder / f"subset{n}" / f"{uid(n)}.mhd", (3, 60, 5)) for n in range(2)]
+    write_lists(
+        luna_folder,
+        [(uid(n), *places[n], 8.0) for n in range(2)],
+        [(uid(n), *places[n], 1) for n in range(2)] + [(uid(n), *others[n], 0) for n in range(2)],
+    )
+    return luna_folder
+
+
+# --- coordinates ---------------------------------------------------------------------------------
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.tuples(*[st.floats(-180, 180)] * 3),
+    st.tuples(*[st.floats(-500, 500)] * 3),
+    st.tuples(*[st.floats(0.3, 3)] * 3),
+    st.tuples(*[st.integers(-50, 500)] * 3),
+    st.booleans(),
+)
+def test_coordinates_agree_with_simpleitk(angles, origin, spacing, irc, mirrored):
+    direction = Rotation.from_euler("xyz", angles, degrees=True).as_matrix()
+    if mirrored:
+        direction = direction @ np.diag([1, -1, 1])
+    image = sitk.Image([4, 4, 4], sitk.sitkInt16)
+    image.SetOrigin(origin)
+    image.SetSpacing(spacing)
+    image.SetDirection(direction.ravel().tolist())
+    want = image.TransformContinuousIndexToPhysicalPoint([float(c) for c in irc[::-1]])
+    got = irc2xyz(irc, origin, spacing, direction)
+    assert np.allclose(got, want, atol=1e-6)
+    assert xyz2irc(want, origin, spacing, direction) == irc
+    # Anywhere inside the voxel leads to the same voxel.
+    near = image.TransformContinuousIndexToPhysicalPoint([c + 0.4 for c in irc[::-1]])
+    assert xyz2irc(near, origin, spacing, direction) == irc
+    assert image.TransformPhysicalPointToIndex(near) == irc[::-1]
+
+
+@given(st.tuples(*[st.integers(-5, 70)] * 3))
+def test_a_window_has_its_size_and_lies_inside(middle):
+    window = crop_window(middle, (32, 48, 48), (40, 64, 64))
+    assert [w.stop - w.start for w in window] == [32, 48, 48]
+    assert all(w.start >= 0 and w.stop <= n for w, n in zip(window, (40, 64, 64)))
+    inside = all(w // 2 <= c <= n - w // 2 for c, w, n in zip(middle, (32, 48, 48), (40, 64, 64)))
+    if inside:
+        assert [w.start + n // 2 for w, n in zip(window, (32, 48, 48))] == list(middle)
+
+
+def test_a_window_larger_than_the_scan_is_refused():
+    with pytest.raises(ValueError, match="does not fit"):
+        crop_window((5, 5, 5), (32, 48, 48), (40, 40, 64))
+
+
+# --- crops, bit for bit --------------------------------------------------------------------------
+
+
+def check_crops(path, series_uid, count=500):
+    image = sitk.ReadImage(str(path))
+    whole = np.clip(sitk.GetArrayFromImage(image), -1000, 1000)
+    rng = np.random.default_rng(0)
+    corners = [tuple((n - 1) * bit for n, bit in zip(whole.shape, bits)) for bits in np.ndindex(2, 2, 2)]
+    middles = corners + [tuple(int(rng.integers(0, n)) for n in whole.shape) for _ in range(count - 8)]
+    for irc in middles:
+        xyz = image.TransformIndexToPhysicalPoint([int(c) for c in irc[::-1]])
+        crop, got_irc = getCtRawCandidate(series_uid, xyz, CROP_IRC)
+        start = [min(max(c - w // 2, 0), n - w) for c, w, n in zip(irc, CROP_IRC, whole.shape)]
+        want = whole[tuple(slice(s, s + w) for s, w in zip(start, CROP_IRC))]
+        assert tuple(got_irc) == irc
+        assert crop.dtype == np.int16
+        assert np.array_equal(crop, want)
+
+
+@pytest.mark.parametrize("memory_gb", ["0", "1.5"])
+def test_500_crops_of_an_oblique_scan_equal_slices(two_scans, monkeypatch, memory_gb):
+    monkeypatch.setenv("COURSE_MEMORY_GB", memory_gb)
+    check_crops(scan_paths()[uid(1)], uid(1))
+
+
+def test_500_crops_of_the_real_scan_equal_slices(real_data, monkeypatch, tmp_path):
+    monkeypatch.setenv("COURSE_DATA", str(real_data))
+    monkeypatch.setenv("COURSE_CACHE", str(tmp_path))
+    monkeypatch.setenv("COURSE_MEMORY_GB", "0")
+    dsets.forget()
+    try:
+        (series_uid, path), *_ = scan_paths().items()
+        check_crops(path, series_uid)
+    finally:
+        dsets.forget()
+
+
+def test_changing_a_crop_changes_no_scan(two_scans, monkeypatch):
+    for memory_gb in ("0", "1.5"):
+        monkeypatch.setenv("COURSE_MEMORY_GB", memory_gb)
+        dsets.memory.clear()
+        item = LunaDataset()[0]
+        before = item[0].clone()
+        item[0].zero_()
+        assert torch.equal(LunaDataset()[0][0], before)
+    with pytest.raises(ValueError, match="read-only"):
+        getCt(uid(0)).hu_a[0, 0, 0] = 0
+
+
+def test_a_thin_scan_is_padded_with_air(luna_folder):
+    path = luna_folder / "subset0" / f"{uid(0)}.mhd"
+    whole = write_scan(path, shape=(10, 64, 72))
+    write_lists(luna_folder)
+    crop, _ = getCtRawCandidate(uid(0), center(path, (5, 32, 36)))
+    assert crop.shape == CROP_IRC
+    assert np.array_equal(crop[:10], whole[:, 8:56, 12:60])
+    assert (crop[10:] == -1000).all()
+
+
+# --- lists ---------------------------------------------------------------------------------------
+
+
+def test_candidates_are_joined_within_a_quarter_of_the_diameter(two_scans):
+    x, y, z = center(scan_paths()[uid(0)])
+    write_lists(
+        two_scans,
+        [(uid(0), x, y, z, 8.0)],
+        [(uid(0), x + 1.9, y, z, 1), (uid(0), x, y + 2.1, z, 1), (uid(0), x, y, z + 1, 0)],
+        malignant=[(uid(0), x, y, z, 8.0, "True")],
+    )
+    dsets.forget()
+    infos = getCandidateInfoList()
+    assert [(i.isNodule_bool, i.hasAnnotation_bool, i.isMal_bool, i.diameter_mm) for i in infos] == [
+        (True, True, True, 8.0),
+        (True, False, False, 0.0),
+        (False, False, False, 0.0),
+    ]
+    assert infos[0].center_xyz == pytest.approx((x, y, z))
+    assert infos[1].center_xyz == pytest.approx((x, y + 2.1, z))
+
+
+def test_without_the_malignancy_file_nothing_is_malignant(two_scans):
+    infos = getCandidateInfoList()
+    assert len(infos) == 4
+    assert [i.isNodule_bool for i in infos] == [True, True, False, False]
+    assert not any(i.isMal_bool for i in infos)
+
+
+BAD = {
+    "text": ("candidates.csv", 1, "abc", "coordX is 'abc'"),
+    "nan": ("candidates.csv", 1, "nan", "coordX is 'nan'"),
+    "empty": ("candidates.csv", 1, "", "coordX is ''"),
+    "far": ("candidates.csv", 1, 9999.0, "outside the scan"),
+    "far nodule": ("annotations.csv", 2, -9999.0, "outside the scan"),
+    "class": ("candidates.csv", 4, "2", "class is '2'"),
+    "diameter": ("annotations.csv", 4, "-3", "diameter of -3"),
+    "text diameter": ("annotations.csv", 4, "big", "diameter_mm is 'big'"),
+    "uid": ("candidates.csv", 0, "patient", "'patient' is no series UID"),
+    "unknown uid": ("candidates.csv", 0, "1.2.3.4", "1.2.3.4"),
+}
+
+
+@pytest.mark.parametrize("kind", BAD)
+def test_a_bad_row_is_named_by_file_and_line(two_scans, kind):
+    name, column, value, said = BAD[kind]
+    (two_scans / "seriesuids.csv").write_text(f"{uid(0)}\n{uid(1)}\n")
+    path = two_scans / name
+    lines = path.read_text().splitlines()
+    cells = lines[2].split(",")
+    cells[column] = str(value)
+    lines[2] = ",".join(cells)
+    path.write_text("\n".join(lines) + "\n")
+    dsets.forget()
+    with pytest.raises(UserError, match=f"^{name.replace('.', '[.]')}, line 3: .*") as error:
+        getCandidateInfoList()
+    assert said in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_row_with_too_few_columns_is_named(two_scans):
+    with open(two_scans / "candidates.csv", "a") as file:
+        file.write(f"{uid(0)},1.0\n")
+    dsets.forget()
+    with pytest.raises(UserError, match="candidates.csv, line 6: coordY"):
+        getCandidateInfoList()
+
+
+def test_byte_order_mark_and_windows_line_ends_change_nothing(two_scans):
+    want = getCandidateInfoList()
+    for name in ("annotations.csv", "candidates.csv"):
+        text = (two_scans / name).read_text()
+        (two_scans / name).write_bytes(b"\xef\xbb\xbf" + text.replace("\n", "\r\n").encode())
+    dsets.forget()
+    assert getCandidateInfoList() == want
+
+
+def test_duplicate_rows_count_once_and_are_named(two_scans):
+    want = getCandidateInfoList()
+    path = two_scans / "candidates.csv"
+    path.write_text(path.read_text() + path.read_text().splitlines()[4] + "\n")
+    dsets.forget()
+    with pytest.warns(UserWarning, match="candidates.csv, line 6: .*line 5"):
+        assert getCandidateInfoList() == want
+
+
+def test_partial_data_gives_the_candidates_of_what_is_there(two_scans):
+    shutil.rmtree(two_scans / "subset1")
+    dsets.forget()
+    assert {info.series_uid for info in getCandidateInfoList()} == {uid(0)}
+    assert {info.series_uid for info in getCandidateInfoList(requireOnDisk_bool=False)} == {uid(0), uid(1)}
+    assert len(LunaDataset()) == 2
+    with pytest.raises(UserError, match="no scan with the series UID"):
+        getCt(uid(1))
+
+
+def test_subsets_in_nested_folders_are_found(two_scans):
+    inner = two_scans / "subset1" / "subset1"
+    shutil.copytree(two_scans / "subset1", inner)
+    for path in (two_scans / "subset1").glob("*.*raw"):
+        path.unlink()
+    for path in (two_scans / "subset1").glob("*.mhd"):
+        path.unlink()
+    dsets.forget()
+    assert set(scan_paths()) == {uid(0), uid(1)}
+    assert getCt(uid(1)).hu_a.shape == SHAPE
+
+
+def test_no_data_says_what_to_run(tmp_path, monkeypatch):
+    monkeypatch.setattr(dsets.luna, "path", lambda: tmp_path)
+    dsets.forget()
+    with pytest.raises(UserError, match="python course.py data luna"):
+        scan_paths()
+    with pytest.raises(UserError, match="python course.py data luna"):
+        getCandidateInfoList()
+    dsets.forget()
+
+
+# --- dataset and sampler -------------------------------------------------------------------------
+
+
+def test_the_split_is_by_scan_and_stable_when_scans_are_added():
+    names = [uid(n) for n in range(400)]
+    held_out = {name for name in names if is_held_out(name, 10)}
+    assert 20 <= len(held_out) <= 65
+    # The rule looks at one scan alone, so it must not depend on order, process or how many there are.
+    code = (
+        f"from p2ch10.dsets import is_held_out; print(*[n for n in {names[50:99]!r} if is_held_out(n, 10)])"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True, check=True
+    )
+    assert set(run.stdout.split()) == held_out & set(names[50:99])
+    assert not any(is_held_out(name, 0) for name in names)
+
+
+def test_training_and_validation_share_no_scan_and_miss_nothing(two_scans, monkeypatch):
+    monkeypatch.setattr(dsets, "is_held_out", lambda series_uid, stride: series_uid == uid(1))
+    train, val = (LunaDataset(val_stride=2, isValSet_bool=flag) for flag in (False, True))
+    assert {i.series_uid for i in train.candidateInfo_list} == {uid(0)}
+    assert {i.series_uid for i in val.candidateInfo_list} == {uid(1)}
+    assert len(train) + len(val) == len(LunaDataset()) == 4
+    with pytest.raises(ValueError, match="val_stride"):
+        LunaDataset(isValSet_bool=True)
+
+
+def test_an_item_is_a_float_crop_with_label_and_place(two_scans):
+    dataset = LunaDataset(sortby_str="label_and_size")
+    crop, label, series_uid, center_irc = dataset[0]
+    assert (crop.shape, crop.dtype) == ((1, *CROP_IRC), torch.float32)
+    assert (label.tolist(), label.dtype) == ([0, 1], torch.int64)
+    assert center_irc.tolist() == [20, 32, 36]
+    whole = np.clip(sitk.GetArrayFromImage(sitk.ReadImage(str(scan_paths()[series_uid]))), -1000, 1000)
+    assert np.array_equal(crop[0].numpy(), whole[4:36, 8:56, 12:60])
+    assert dataset[3][1].tolist() == [1, 0]
+    one = LunaDataset(series_uid=uid(1))
+    assert {info.series_uid for info in one.candidateInfo_list} == {uid(1)}
+
+
+def test_batches_equal_single_items(two_scans):
+    dataset = LunaDataset()
+    for batch in (dataset.__getitems__([0, 3, 2]), dataset.__getitems__([1])):
+        for crop, label, series_uid, center_irc in batch:
+            place = next(
+                n for n in range(4) if dataset[n][2] == series_uid and torch.equal(dataset[n][3], center_irc)
+            )
+            assert torch.equal(crop, dataset[place][0])
+            assert torch.equal(label, dataset[place][1])
+
+
+def test_a_loader_with_workers_gives_every_candidate_once(two_scans):
+    dataset = LunaDataset(sortby_str="series_uid")
+    loader = torch.utils.data.DataLoader(dataset, batch_size=3, num_workers=2)
+    crops, labels, uids, centers = (list(part) for part in zip(*loader))
+    assert [c.shape for c in crops] == [(3, 1, *CROP_IRC), (1, 1, *CROP_IRC)]
+    want = [dataset[n] for n in range(4)]
+    assert torch.equal(torch.cat(crops), torch.stack([w[0] for w in want]))
+    assert torch.equal(torch.cat(labels), torch.stack([w[1] for w in want]))
+    assert [name for batch in uids for name in batch] == [w[2] for w in want]
+    assert torch.equal(torch.cat(centers), torch.stack([w[3] for w in want]))
+
+
+@pytest.mark.parametrize("ratio", [1, 2])
+def test_balanced_items_come_one_nodule_to_ratio_others(two_scans, ratio):
+    dataset = LunaDataset(ratio_int=ratio)
+    flags = [dataset.candidate_at(n).isNodule_bool for n in range(len(dataset))]
+    assert flags == [n % (ratio + 1) == 0 for n in range(len(dataset))]
+    nodules = [info for info in getCandidateInfoList() if info.isNodule_bool]
+    with pytest.raises(UserError, match="both classes"):
+        LunaDataset(ratio_int=1, candidateInfo_list=nodules)
+
+
+def test_shuffling_reorders_a_balanced_dataset_only(two_scans):
+    infos = getCandidateInfoList()
+    many = [info._replace(diameter_mm=float(n)) for n in range(20) for info in infos]
+    balanced, plain = LunaDataset(ratio_int=1, candidateInfo_list=many), LunaDataset(candidateInfo_list=many)
+    before, order = list(balanced.pos_list), list(plain.candidateInfo_list)
+    balanced.shuffleSamples(), plain.shuffleSamples()
+    assert balanced.pos_list != before
+    assert sorted(balanced.pos_list) == sorted(before)
+    assert plain.candidateInfo_list == order
+    with pytest.raises(ValueError, match="sortby_str"):
+        LunaDataset(sortby_str="size", candidateInfo_list=many)
+
+
+def test_the_group_sampler_visits_few_scans_at_a_time_and_everything_once():
+    series = [uid(n % 12) for n in range(240)]
+    sampler = ScanGroupSampler(series, scans_at_once=4, generator=torch.Generator().manual_seed(0))
+    order, again = list(sampler), list(sampler)
+    assert sorted(order) == sorted(again) == list(range(240)) and len(sampler) == 240
+    assert order != again
+    for start in range(0, 240, 80):
+        group = [series[i] for i in order[start : start + 80]]
+        assert len(set(group)) == 4
+        # Within a group neighbours come from different scans as in a shuffle: about three in four.
+        assert sum(a != b for a, b in zip(group, group[1:])) > 45
