@@ -302,7 +302,7 @@ class _Rows:
             if self.present is not None and uid not in self.present:
                 if self.known is not None and uid not in self.known:
                     raise UserError(
-                        f"{self.path.name}, line {line}: seriesuids.csv knows no series {uid}; correct the row"
+                        f"{self.path.name}, line {line}: seriesuids.csv lacks series {uid}; correct the row"
                     )
                 continue
             first = seen.setdefault(str(list(row.values())), line)
@@ -478,7 +478,7 @@ class LunaDataset(Dataset):
         for place, ndx in enumerate(indices):
             info = self.candidate_at(ndx)
             crops[place, 0], center_irc = getCtRawCandidate(info.series_uid, info.center_xyz, CROP_IRC)
-            label_t = _LABELS[info.isNodule_bool].clone()
+            label_t = _LABELS[int(info.isNodule_bool)].clone()
             items.append((crops_t[place], label_t, info.series_uid, torch.tensor(center_irc)))
         return items
 

@@ -409,7 +409,8 @@ def test_the_group_sampler_visits_few_scans_at_a_time_and_everything_once():
     series = [uid(n % 12) for n in range(240)]
     sampler = ScanGroupSampler(series, scans_at_once=4, generator=torch.Generator().manual_seed(0))
     order, again = list(sampler), list(sampler)
-    assert sorted(order) == sorted(again) == list(range(240)) and len(sampler) == 240
+    assert sorted(order) == sorted(again) == list(range(240))
+    assert len(sampler) == 240
     assert order != again
     for start in range(0, 240, 80):
         group = [series[i] for i in order[start : start + 80]]
