@@ -1,0 +1,169 @@
+"""Where a tensor's elements lie in its storage, and a drawing of it (chapter 3, "Tensor metadata")."""
+
+import itertools
+
+import matplotlib.pyplot as plt
+import torch
+
+from util.files import UserError
+from util.plotting import COLOURS
+
+MAX_STORAGE = 96
+PER_ROW = 16
+
+
+def element_offsets(tensor: torch.Tensor) -> torch.Tensor:
+    """The place of every element in the storage, counted in elements.
+
+    tensor: any strided tensor. Returns int64 of the tensor's shape, on the CPU: the storage offset plus
+    the sum over the dimensions of index times stride.
+    """
+    offsets = torch.tensor(tensor.storage_offset())
+    for dim, (size, stride) in enumerate(zip(tensor.shape, tensor.stride(), strict=True)):
+        steps = torch.arange(size) * stride
+        # One dimension at a time, broadcast over those after it.  # (..., size, 1, ..., 1)
+        offsets = offsets + steps.reshape(-1, *[1] * (tensor.dim() - dim - 1))
+    return offsets.expand(tensor.shape)
+
+
+def storage_values(tensor: torch.Tensor) -> torch.Tensor:
+    """Everything that lies in the tensor's storage as one dimension, on the CPU. A view, where it can be."""
+    flat = torch.empty(0, dtype=tensor.dtype, device=tensor.device)
+    return flat.set_(tensor.detach().untyped_storage()).cpu()
+
+
+def shares_storage(a: torch.Tensor, b: torch.Tensor) -> bool:
+    """True where both tensors are views of one storage, whether or not their elements overlap."""
+    return a.untyped_storage().data_ptr() == b.untyped_storage().data_ptr()
+
+
+def describe(tensor: torch.Tensor) -> str:
+    """A tensor's metadata in one line: shape, stride, offset, type, device and the storage's length."""
+    held = tensor.untyped_storage().nbytes() // tensor.element_size()
+    return (
+        f"shape {tuple(tensor.shape)}  stride {tensor.stride()}  offset {tensor.storage_offset()}  "
+        f"{str(tensor.dtype).removeprefix('torch.')} on {tensor.device}  "
+        f"{'contiguous' if tensor.is_contiguous() else 'not contiguous'}  storage of {held}"
+    )
+
+
+def draw_storage(*tensors: torch.Tensor, names=None):
+    """Draw tensors that share a storage: each as a grid of values with addresses, below them the storage.
+
+    Colours follow the tensor's rows, so that a cell of the storage tells which row owns it; grey cells
+    belong to no element. Arcs show what one step along each dimension costs. Tensors of up to three
+    dimensions and a storage of up to 96 elements. Returns the figure. Raises `UserError` otherwise.
+    """
+    if not tensors:
+        raise UserError("give draw_storage at least one tensor")
+    first = tensors[0]
+    values = storage_values(first)
+    for tensor in tensors:
+        if not shares_storage(tensor, first):
+            raise UserError("these tensors have different storages; draw each in a figure of its own")
+        if tensor.dim() > 3:
+            raise UserError(
+                f"a drawing has room for 3 dimensions, not {tensor.dim()}; index the first ones away"
+            )
+    if len(values) > MAX_STORAGE:
+        raise UserError(
+            f"the storage holds {len(values)} elements and a drawing has room for {MAX_STORAGE}; "
+            "clone a part of it first"
+        )
+    names = names or ["tensor"] * len(tensors)
+    figure, axis = plt.subplots(figsize=(9, 1), layout="none")
+    figure.subplots_adjust(0, 0, 1, 1)
+    axis.set_axis_off()
+    left = top = tallest = 0.0
+    for tensor, name in zip(tensors, names, strict=True):
+        width, height = _grid_size(tensor)
+        if left + width > PER_ROW:
+            left, top, tallest = 0.0, top - tallest, 0.0
+        _draw_grid(axis, tensor, name, left, top)
+        left, tallest = left + width + 0.5, max(tallest, height)
+    bottom = _draw_row(axis, values, tensors[-1], names[-1], top - tallest)
+    axis.set_xlim(-0.2, PER_ROW + 0.2)
+    axis.set_ylim(bottom, 0)
+    figure.set_size_inches(9, 9 * -bottom / (PER_ROW + 0.4))
+    return figure
+
+
+def _grid_size(tensor):
+    """(width, height) of a tensor's drawing in cells; its title needs seven and a half."""
+    sizes = [1] * (3 - tensor.dim()) + list(tensor.shape)
+    return max(sizes[0] * (sizes[2] + 0.6), 7.6), sizes[1] + 1.2
+
+
+def _cell(axis, x, y, value, address, colour):
+    text = f"{value:g}" if isinstance(value, (int, float)) else str(value)
+    axis.add_patch(plt.Rectangle((x, y - 1), 1, 1, facecolor=colour, edgecolor="0.35", linewidth=0.8))
+    axis.text(x + 0.5, y - 0.42, text, ha="center", va="center", fontsize=10)
+    axis.text(x + 0.5, y - 0.82, f"@{address}", ha="center", va="center", fontsize=7, color="0.25")
+
+
+def _tint(number):
+    """A pale version of the course's colours, on which black text is readable."""
+    red, green, blue = (int(COLOURS[number % 6][i : i + 2], 16) / 255 for i in (1, 3, 5))
+    return tuple(1 - 0.42 * (1 - part) for part in (red, green, blue))
+
+
+def _draw_grid(axis, tensor, name, left, top):
+    title = f"{name}: shape {tuple(tensor.shape)}, stride {tensor.stride()}, offset {tensor.storage_offset()}"
+    axis.text(left, top - 0.35, title, fontsize=9.5, va="center")
+    offsets, values = element_offsets(tensor), tensor.detach().cpu()
+    # Up to three dimensions, drawn as planes side by side.  # (planes, rows, columns)
+    while offsets.dim() < 3:
+        offsets, values = offsets.unsqueeze(0), values.unsqueeze(0)
+    _, rows, columns = offsets.shape
+    for plane, row, column in itertools.product(*map(range, offsets.shape)):
+        _cell(
+            axis,
+            left + plane * (columns + 0.6) + column,
+            top - 0.7 - row,
+            values[plane, row, column].item(),
+            offsets[plane, row, column].item(),
+            _tint(plane * rows + row),
+        )
+
+
+def _draw_row(axis, values, tensor, name, top):
+    """Draw the storage below `top`, 16 elements a line; returns the y below it."""
+    offsets = element_offsets(tensor)
+    while offsets.dim() < 2:
+        offsets = offsets.unsqueeze(0)
+    owner = {}
+    for row, addresses in enumerate(offsets.reshape(-1, offsets.shape[-1]).tolist()):
+        for address in addresses:
+            owner.setdefault(address, row)
+    axis.text(0, top - 0.35, f"storage, coloured by the rows of {name}", fontsize=9.5, va="center")
+    start = tensor.storage_offset()
+    # (stride, dimension) of every step that stays in the first element's line
+    steps = sorted(
+        (stride, dim) for dim, stride in enumerate(tensor.stride()) if tensor.shape[dim] > 1 and stride
+    )
+    steps = [step for step in steps if start % PER_ROW + step[0] < PER_ROW]
+    y = top - 0.7
+    for line in range(-(-len(values) // PER_ROW)):
+        for place, value in enumerate(values[line * PER_ROW : (line + 1) * PER_ROW].tolist()):
+            address = line * PER_ROW + place
+            colour = _tint(owner[address]) if address in owner else "0.88"
+            _cell(axis, place, y, value, address, colour)
+        y -= 1.15
+        if line == start // PER_ROW:
+            y = _draw_steps(axis, steps, start % PER_ROW, y + 0.15)
+    return y - 0.1
+
+
+def _draw_steps(axis, steps, place, y):
+    """A bracket per dimension from the first element to its next neighbour there; returns the y below."""
+    beside = place + max((stride for stride, _ in steps), default=0) + 0.65
+    for number, (stride, dim) in enumerate(steps):
+        colour, low = COLOURS[(number + 5) % 7], y - 0.35 * (number + 1)
+        x, target = place + 0.5 - 0.12 * number, place + stride + 0.5
+        axis.plot([x, x, target], [y, low, low], color=colour, linewidth=1.3)
+        axis.annotate(
+            "", (target, y), (target, low), arrowprops={"arrowstyle": "-|>", "color": colour, "lw": 1.3}
+        )
+        text = f"next in dimension {dim}: +{stride}"
+        axis.text(beside, low, text, fontsize=8, va="center", color=colour)
+    return y - 0.35 * len(steps) - 0.35
