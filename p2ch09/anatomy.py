@@ -9,6 +9,7 @@ to the scan's own grid; vessels and small airways are clouds of points, each wit
 from dataclasses import dataclass
 
 import numpy as np
+from scipy import sparse
 
 COARSE_MM = 3.0
 
@@ -42,20 +43,33 @@ class Upsampler:
 
     def __init__(self, grid: Grid):
         self.pixel_mm = grid.spacing_xyz[0]
-        self.matrices = [
-            cubic_matrix(coarse, fine).astype(np.float32)
-            for coarse, fine in zip(grid.coarse_axes(), grid.axes())
-        ]
+        self.along = [cubic_matrix(*axes) for axes in zip(grid.coarse_axes(), grid.axes())]
 
     def slab(self, field, slices):
         """Those slices of the coarse `field` on the fine grid, float32 (slices, Y, X)."""
-        along_z, along_y, along_x = self.matrices
-        out = np.tensordot(along_z[slices], field.astype(np.float32), 1)  # (z, yc, xc)
-        return (along_y @ out) @ along_x.T  # (z, Y, X)
+        along_z, along_y, along_x = self.along
+        return interpolate(field, along_z[slices], along_y, along_x)
+
+
+def interpolate(field, along_z, along_y, along_x):
+    """`field` (z, y, x) times one sparse matrix along each axis, float32.
+
+    Sparse products run on one thread in a fixed order, so that the same seed gives the same bytes
+    whatever the number of cores; dense ones do not promise that.
+    """
+    low, high = along_z.indices.min(), along_z.indices.max() + 1
+    part = field[low:high].astype(np.float32)
+    n, rows, columns = part.shape
+    part = along_x @ part.transpose(2, 0, 1).reshape(columns, n * rows)  # (X, n * rows)
+    part = part.reshape(-1, n, rows).transpose(2, 1, 0)  # (rows, n, X)
+    part = along_y @ part.reshape(rows, -1)  # (Y, n * X)
+    part = part.reshape(along_y.shape[0], n, -1).transpose(1, 0, 2)  # (n, Y, X)
+    shape = part.shape[1:]
+    return (along_z[:, low:high] @ part.reshape(n, -1)).reshape(-1, *shape)
 
 
 def cubic_matrix(coarse, fine):
-    """The (len(fine), len(coarse)) matrix of Catmull-Rom interpolation, constant past the ends."""
+    """The sparse (len(fine), len(coarse)) matrix of Catmull-Rom interpolation, constant past the ends."""
     position = (fine - coarse[0]) / (coarse[1] - coarse[0])
     base = np.floor(position).astype(int)
     t = position - base
@@ -65,10 +79,10 @@ def cubic_matrix(coarse, fine):
         0.5 * (t + 4 * t**2 - 3 * t**3),
         0.5 * (-(t**2) + t**3),
     ]
-    matrix = np.zeros((len(fine), len(coarse)))
-    for offset, weight in zip((-1, 0, 1, 2), weights):
-        np.add.at(matrix, (np.arange(len(fine)), np.clip(base + offset, 0, len(coarse) - 1)), weight)
-    return matrix
+    columns = np.clip(base + np.arange(-1, 3)[:, None], 0, len(coarse) - 1)  # (4, n)
+    rows = np.broadcast_to(np.arange(len(fine)), columns.shape)
+    entries = (np.concatenate(weights).astype(np.float32), (rows.ravel(), columns.ravel()))
+    return sparse.csr_matrix(entries, shape=(len(fine), len(coarse)))
 
 
 def smooth_max(a, b, width):
@@ -324,10 +338,9 @@ class Anatomy:
 
     def sample_box(self, field, z, y, x):
         """Cubic interpolation of a coarse `field` on the grid of positions z, y, x (mm): (Z, Y, X)."""
-        along_z, along_y, along_x = (
-            cubic_matrix(axis, np.asarray(at)) for axis, at in zip(self.axes, (z, y, x))
+        return interpolate(
+            field, *(cubic_matrix(axis, np.asarray(at)) for axis, at in zip(self.axes, (z, y, x)))
         )
-        return (along_y @ np.tensordot(along_z, field, 1)) @ along_x.T
 
     def random_points(self, where, count):
         """About `count` points xyz (n, 3), uniform in the coarse cells where the bool field holds."""

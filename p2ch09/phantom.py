@@ -404,7 +404,7 @@ def _draw_band(rng, hu, grid, anatomy, point):
     u, v, w = rng.uniform(-0.5, 0.5, (3, count))
     taper = 1.0 - 1.4 * np.abs(u) * (1 - 0.5 * v)
     bend = rng.normal(0, 0.012) * (u * wide) ** 2
-    points = point + np.stack([u * wide, v * high, w * thick * taper + bend], 1) @ frame
+    points = point + np.einsum("kn,kj->nj", [u * wide, v * high, w * thick * taper + bend], frame)
     points = points[anatomy.sample(anatomy.lung, points) < 0.5]
     box, share = deposit(grid, points, np.full(len(points), 0.05))
     hu[box] += share * np.maximum(rng.uniform(-250, 20) - hu[box], 0)

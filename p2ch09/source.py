@@ -43,9 +43,9 @@ class Luna16(Dataset):
         super().__init__(
             "luna",
             generate=generate_course_cohort,
-            version="4",
+            version="5",
             required=("subset[0-9]/*.mhd", "annotations.csv"),
-            about="888 chest CT scans with 1,186 annotated lung nodules (LUNA16)",
+            about="LUNA16: 888 chest CT scans, 1,186 lung nodules (over 100 GB, fetched by subset)",
             licence="CC BY 4.0",
         )
 
