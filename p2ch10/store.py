@@ -9,6 +9,7 @@ rebuilt; entries appear by an atomic rename and are never half-written.
 import os
 import shutil
 import threading
+import time
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -81,6 +82,7 @@ class ScanStore:
     def add(self, series_uid, source, volume: Volume) -> Path:
         """Write one entry; returns its path. Raises `UserError` where the disk is full."""
         self.root.mkdir(parents=True, exist_ok=True)
+        self._sweep()
         self._make_room(volume.hu.nbytes // 2)
         prefix = f"{series_uid}-{source_fingerprint(source)}-"
         temporary = self.root / f".{prefix}{os.getpid()}-{threading.get_ident()}.part"
@@ -106,6 +108,15 @@ class ScanStore:
     def size(self) -> int:
         """Bytes of all entries."""
         return sum(path.stat().st_size for path in self.root.glob("*.b2nd"))
+
+    def _sweep(self):
+        """Remove what killed processes left; nobody takes an hour over one entry."""
+        for left in self.root.glob(".*.part"):
+            try:
+                if time.time() - left.stat().st_mtime > 3600:
+                    remove(left)
+            except FileNotFoundError:  # another process was faster
+                pass
 
     def _make_room(self, need):
         entries = sorted(self.root.glob("*.b2nd"), key=lambda p: p.stat().st_mtime)

@@ -1,0 +1,218 @@
+"""How small and how fast the way to a crop is, each figure beside the plain way (chapter 10).
+
+    python -m p2ch10.benchmark [--json F]
+
+On a real LUNA scan where one is there (COURSE_DATA, or real/luna beside the project's shared files),
+else on a generated one. Every time is the best of several rounds: what the machine can do when
+nothing else runs on it.
+"""
+
+import argparse
+import json
+import os
+import pickle
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from p2ch10 import dsets
+from p2ch10.dsets import CROP_IRC, CandidateInfoTuple, LunaDataset, crop_window, getCt, irc2xyz
+from p2ch10.scans import read_volume
+from p2ch10.store import ScanStore
+from util.files import atomic_path, main_guard
+from util.paths import PROJECT
+
+CANDIDATES_PER_SCAN = 579
+REAL = PROJECT.parent / "shared" / "real"
+
+
+def best_of(function, rounds=5) -> float:
+    """Seconds of the fastest of several calls."""
+    times = []
+    for _ in range(rounds):
+        start = time.perf_counter()
+        function()
+        times.append(time.perf_counter() - start)
+    return min(times)
+
+
+def as_tensor(crop):
+    """An int16 crop as float32 tensor (1, 32, 48, 48)."""
+    return torch.from_numpy(crop.astype(np.float32)).unsqueeze(0)
+
+
+class PlainDataset(Dataset):
+    """The plain way to load: cut each crop from the array that SimpleITK read, float32, one by one."""
+
+    def __init__(self, path, windows):
+        self.hu = np.clip(sitk.GetArrayFromImage(sitk.ReadImage(str(path))), -1000, 1000)
+        self.windows = windows
+
+    def __len__(self):
+        return len(self.windows)
+
+    def __getitem__(self, ndx):
+        crop = torch.from_numpy(self.hu[self.windows[ndx]].astype(np.float32)).unsqueeze(0)
+        return crop, torch.tensor([1, 0]), "scan", torch.tensor([0, 0, 0])
+
+
+def _crops_per_second(dataset, batch_size=64, rounds=3) -> float:
+    loader = DataLoader(dataset, batch_size=batch_size, num_workers=2, shuffle=True, persistent_workers=True)
+    for _ in loader:  # starts the workers and warms what they read
+        pass
+    return len(dataset) / best_of(lambda: [None for _ in loader], rounds)
+
+
+def _choose_scan():
+    """(series UID, path) of the smallest scan at hand."""
+    if "COURSE_DATA" not in os.environ and (REAL / "luna").is_dir():
+        os.environ["COURSE_DATA"] = str(REAL)
+    dsets.forget()
+    return min(
+        dsets.scan_paths().items(),
+        key=lambda item: sum(p.stat().st_size for p in item[1].parent.glob(f"{item[0]}.*")),
+    )
+
+
+def measure(folder: Path, count=400):
+    """All figures, as (name, ours, plain, unit, bound) rows; `folder` is for what is written on the way."""
+    series_uid, path = _choose_scan()
+    rng = np.random.default_rng(0)
+    os.environ["COURSE_CACHE"] = str(folder)
+    torch.set_num_threads(1)
+    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
+    rows = []
+
+    def plain_reading():
+        return np.clip(sitk.GetArrayFromImage(sitk.ReadImage(str(path))), -1000, 1000)
+
+    volume = read_volume(path)
+    raw_bytes = volume.hu.nbytes
+    store = ScanStore(folder / "scans")
+
+    def fill():
+        for entry in store.root.glob("*.b2nd"):
+            entry.unlink()
+        store.add(series_uid, path, read_volume(path))
+
+    seconds = best_of(fill, 3)
+    plain_seconds = best_of(plain_reading, 2)
+    rows.append(
+        (
+            "fill the store, reading included",
+            raw_bytes / 1e6 / seconds,
+            raw_bytes / 1e6 / plain_seconds,
+            "MB/s per core",
+            ">= 60",
+        )
+    )
+    rows.append(("store size of raw int16", 100 * store.size() / raw_bytes, 100.0, "%", "<= 45"))
+    crop_bytes = int(np.prod(CROP_IRC)) * 4
+    cache_bytes = CANDIDATES_PER_SCAN * crop_bytes
+    rows.append(
+        (
+            f"store per scan beside {CANDIDATES_PER_SCAN} cached crops",
+            store.size() / 1e6,
+            cache_bytes / 1e6,
+            "MB",
+            f"<= {cache_bytes / 4e6:.1f}",
+        )
+    )
+
+    shape = volume.hu.shape
+    centers = [tuple(int(rng.integers(0, n)) for n in shape) for _ in range(count)]
+    windows = [crop_window(center, CROP_IRC, shape) for center in centers]
+    places = [irc2xyz(c, volume.origin_xyz, volume.spacing_xyz, volume.direction) for c in centers]
+    stored = store.open(series_uid, path)
+
+    pickled = folder / "crops"
+    pickled.mkdir()
+    for number, window in enumerate(windows):
+        (pickled / str(number)).write_bytes(pickle.dumps(as_tensor(volume.hu[window]), protocol=4))
+
+    def from_pickle():
+        for number in range(count):
+            with open(pickled / str(number), "rb") as file:
+                pickle.load(file)
+
+    plain = best_of(from_pickle) / count * 1e3
+    rows.append(
+        (
+            "crop from the store, warm",
+            best_of(lambda: [as_tensor(stored.crop(w)) for w in windows]) / count * 1e3,
+            plain,
+            "ms",
+            "<= 0.25",
+        )
+    )
+    os.environ["COURSE_MEMORY_GB"] = "4"
+    getCt(series_uid)
+    rows.append(
+        (
+            "crop from memory",
+            best_of(lambda: [as_tensor(dsets.getCtRawCandidate(series_uid, p)[0]) for p in places])
+            / count
+            * 1e3,
+            plain,
+            "ms",
+            "<= 0.08",
+        )
+    )
+
+    infos = [CandidateInfoTuple(False, False, False, 0.0, series_uid, place) for place in places] * 4
+    rows.append(
+        (
+            "DataLoader, 2 workers, from memory",
+            _crops_per_second(LunaDataset(candidateInfo_list=infos)),
+            _crops_per_second(PlainDataset(path, windows * 4)),
+            "crops/s",
+            ">= 2000",
+        )
+    )
+    os.environ["COURSE_MEMORY_GB"] = "0"
+    dsets.memory.clear()
+    rows.append(
+        (
+            "DataLoader, 2 workers, from the store",
+            _crops_per_second(LunaDataset(candidateInfo_list=infos)),
+            rows[-1][2],
+            "crops/s",
+            ">= 2000",
+        )
+    )
+    return path, raw_bytes, rows
+
+
+def _holds(value, bound) -> bool:
+    sign, limit = bound.split()
+    return value <= float(limit) if sign == "<=" else value >= float(limit)
+
+
+def main(arguments=None):
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--json", type=Path, help="write the figures to this file, too")
+    options = parser.parse_args(arguments)
+    with tempfile.TemporaryDirectory() as folder:
+        path, raw_bytes, rows = measure(Path(folder))
+    kind = "generated" if path.stem.startswith("2.25.90009") else "real"
+    print(
+        f"a {kind} scan, {raw_bytes / 1e6:.0f} MB of int16 voxels; plain: SimpleITK and pickled float32 crops"
+    )
+    print(f"{'':42} {'ours':>9} {'plain':>9}  {'':14} must hold")
+    for name, ours, plain, unit, bound in rows:
+        verdict = "" if _holds(ours, bound) else "  FAILS"
+        print(f"{name:42} {ours:9.3f} {plain:9.3f}  {unit:14} {bound}{verdict}")
+    if options.json:
+        keys = ("name", "ours", "plain", "unit", "bound")
+        record = {"scan": kind, "raw_bytes": raw_bytes, "rows": [dict(zip(keys, row)) for row in rows]}
+        with atomic_path(options.json) as temporary:
+            temporary.write_text(json.dumps(record, indent=1))
+
+
+if __name__ == "__main__":
+    main_guard(main)
