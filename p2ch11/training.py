@@ -113,7 +113,7 @@ class LunaTrainingApp:
         parser.add_argument("--num-workers", type=int, default=0, help="processes that load data")
         parser.add_argument("--lr", type=float, default=self.default_lr, help="learning rate")
         parser.add_argument("--val-stride", type=int, default=5, help="every n-th scan is held out")
-        parser.add_argument("--val-every", type=int, default=1, help="validate after every n-th epoch")
+        parser.add_argument("--val-every", type=int, default=1, help="validate after every n-th epoch; 0: never")
         parser.add_argument(
             "--epoch-samples", type=int, default=0, help="stop an epoch after so many samples"
         )
@@ -199,7 +199,8 @@ class LunaTrainingApp:
             trn_metrics = self.logMetrics(epoch_ndx, "trn", trn_metrics_t)
             entry = {"epoch": epoch_ndx, "trn": trn_metrics}
             score = math.nan
-            if epoch_ndx % self.cli_args.val_every == 0 or epoch_ndx == self.cli_args.epochs:
+            every = self.cli_args.val_every
+            if every and (epoch_ndx % every == 0 or epoch_ndx == self.cli_args.epochs):
                 val_metrics_t = self.doValidation(epoch_ndx, val_dl)
                 entry["val"] = self.logMetrics(epoch_ndx, "val", val_metrics_t)
                 score = self.score(entry["val"])

@@ -8,14 +8,24 @@ done (by an earlier, perhaps interrupted, run) is not done again.
 import argparse
 import time
 
+from safetensors.torch import save_file
+
+from p2ch09 import luna
 from p2ch10.dsets import getCt, scan_paths
 from p2ch10.store import fill_store
 from p2ch12.training import BalancedLunaTrainingApp
 from p2ch13.training import SegmentationTrainingApp
-from p2ch14.nodule_analysis import NoduleAnalysisApp, held_out_series, print_result, write_csv, write_json
+from p2ch14.nodule_analysis import (
+    SHIPPED,
+    NoduleAnalysisApp,
+    held_out_series,
+    print_result,
+    write_csv,
+    write_json,
+)
 from p2ch14.report import scan_section, write_report
 from p2ch14.scoring import print_scores, score_scan, truth_by_series
-from util.files import main_guard
+from util.files import atomic_path, main_guard
 from util.paths import output_root, shown
 
 VAL_STRIDE = 5
@@ -25,8 +35,11 @@ THRESHOLD = 0.5
 def main(arguments=None):
     parser = argparse.ArgumentParser(prog="course.py run", description=__doc__.splitlines()[0])
     parser.add_argument("--segmentation-epochs", type=int, default=12)
-    parser.add_argument("--classification-epochs", type=int, default=10)
+    parser.add_argument("--classification-epochs", type=int, default=2)
+    parser.add_argument("--segmentation-samples", type=int, default=1600, help="crops in an epoch")
+    parser.add_argument("--classification-samples", type=int, default=4000, help="crops in an epoch")
     parser.add_argument("--scans", type=int, default=12, help="held-out scans to analyse at most")
+    parser.add_argument("--ship", action="store_true", help="make the trained weights the shipped ones")
     parser.add_argument("--fresh", action="store_true", help="train again, whatever earlier runs left")
     options = parser.parse_args(arguments)
     start = time.perf_counter()
@@ -37,26 +50,25 @@ def main(arguments=None):
     step("Patients")
     fill_store(scan_paths(), processes=2)
     # last.state is used, not best.state: choosing the best epoch would tune on the scans reported below.
-    resume = [] if options.fresh else ["--resume"]
-    common = ["--val-stride", str(VAL_STRIDE), *resume, "main-job"]
+    # Trained on other patients, the weights of an earlier run would not do: hence the data's name.
+    comment = f"main-job-{luna.path().name}"
+    common = ["--val-stride", str(VAL_STRIDE), "--augmented", *([] if options.fresh else ["--resume"])]
     step("Segmentation: the U-Net of chapter 13 learns to mark suspicious pixels")
+    epochs, samples = str(options.segmentation_epochs), str(options.segmentation_samples)
     segmentation = SegmentationTrainingApp(
-        ["--epochs", str(options.segmentation_epochs), "--val-every", "6", "--augmented", *common]
+        ["--epochs", epochs, "--samples", samples, "--val-every", "0", *common, comment]
     )
     segmentation.main()
     step("Classification: the network of chapter 11 learns to tell nodules from the rest")
+    epochs, samples = str(options.classification_epochs), str(options.classification_samples)
     classification = BalancedLunaTrainingApp(
-        [
-            "--epochs",
-            str(options.classification_epochs),
-            "--val-every",
-            "10",
-            "--balanced",
-            "--augmented",
-            *common,
-        ]
+        ["--epochs", epochs, "--epoch-samples", samples, "--batch-size", "16", "--lr", "0.002"]
+        + ["--balanced", "--val-every", "0", *common, comment]
     )
     classification.main()
+
+    if options.ship:
+        ship({"segmentation": segmentation.model, "classification": classification.model})
 
     step("Analysis of scans that neither network was trained on")
     app = NoduleAnalysisApp(
@@ -83,6 +95,14 @@ def main(arguments=None):
     step(
         f"Done. Open {shown(output / 'report.html')} in a browser; nodules.json and nodules.csv lie beside it"
     )
+
+
+def ship(models):
+    """Write the weights of `models` ({name: module}) to `data/p2ch14/name.safetensors`."""
+    for name, model in models.items():
+        state = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
+        with atomic_path(SHIPPED / f"{name}.safetensors") as temporary:
+            save_file(state, temporary)
 
 
 if __name__ == "__main__":
