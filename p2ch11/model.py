@@ -30,6 +30,9 @@ class LunaModel(nn.Module):
             if isinstance(module, (nn.Linear, nn.Conv3d)):
                 # He et al. 2015: keeps the variance of activations level through ReLU layers.
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+                if module is self.head_linear:
+                    # By fan-out its weights would be near 1 and the first answers wildly certain.
+                    nn.init.kaiming_normal_(module.weight, mode="fan_in", nonlinearity="linear")
                 fan_out = nn.init._calculate_fan_in_and_fan_out(module.weight)[1]
                 bound = 1 / math.sqrt(fan_out)
                 nn.init.uniform_(module.bias, -bound, bound)

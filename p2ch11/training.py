@@ -113,7 +113,7 @@ class LunaTrainingApp:
         parser.add_argument("--num-workers", type=int, default=0, help="processes that load data")
         parser.add_argument("--lr", type=float, default=self.default_lr, help="learning rate")
         parser.add_argument("--val-stride", type=int, default=5, help="every n-th scan is held out")
-        parser.add_argument("--val-every", type=int, default=1, help="validate after every n-th epoch; 0: never")
+        parser.add_argument("--val-every", type=int, default=1, help="0: no validation")
         parser.add_argument(
             "--epoch-samples", type=int, default=0, help="stop an epoch after so many samples"
         )
