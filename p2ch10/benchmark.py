@@ -104,7 +104,7 @@ def measure(folder: Path, count=400):
     plain_seconds = best_of(plain_reading, 2)
     rows.append(
         (
-            "fill the store, reading included",
+            "fill the store (plain: read only)",
             raw_bytes / 1e6 / seconds,
             raw_bytes / 1e6 / plain_seconds,
             "MB/s per core",

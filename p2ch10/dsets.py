@@ -190,9 +190,10 @@ class _Memory:
                 self._scans.popitem(last=False)
 
     def has_room(self):
-        """Room for one more scan like those held, without dropping any?"""
-        count = len(self._scans)
-        return self.used() * (1 + 1 / max(count, 1)) <= self.budget
+        """Room for one more scan like those held, without dropping any? Never with a budget of 0."""
+        with self._lock:
+            used, count = self.used(), len(self._scans)
+        return 0 < self.budget >= used * (1 + 1 / max(count, 1))
 
     def clear(self):
         with self._lock:

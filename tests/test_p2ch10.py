@@ -171,6 +171,7 @@ def check_crops(path, series_uid, count=500):
 def test_500_crops_of_an_oblique_scan_equal_slices(two_scans, monkeypatch, memory_gb):
     monkeypatch.setenv("COURSE_MEMORY_GB", memory_gb)
     check_crops(scan_paths()[uid(1)], uid(1))
+    assert (dsets.memory.get(uid(1)) is None) == (memory_gb == "0")
 
 
 def test_500_crops_of_the_real_scan_equal_slices(real_data, monkeypatch, tmp_path):
