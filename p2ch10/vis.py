@@ -1,0 +1,109 @@
+"""Pictures of scans: three planes with true aspect, in a window of Hounsfield units (chapter 10)."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+from p2ch10.dsets import getCandidateInfoDict, getCt, xyz2irc
+from util.plotting import ORANGE, SKY
+
+# (centre, width) in HU: what shows as black to white. Radiology's usual presets.
+WINDOWS = {"lung": (-600, 1500), "mediastinum": (40, 400), "bone": (400, 1800), "all": (0, 2000)}
+# Per plane: the axis cut (0 index, 1 row, 2 column), then what runs down and what runs to the right.
+PLANES = {"axial": (0, 1, 2), "coronal": (1, 0, 2), "sagittal": (2, 0, 1)}
+
+
+def window_limits(window) -> tuple[float, float]:
+    """(HU shown black, HU shown white) of a preset's name or a (centre, width) pair."""
+    center, width = WINDOWS[window] if isinstance(window, str) else window
+    return center - width / 2, center + width / 2
+
+
+def draw_plane(axis, ct, plane, at, window="lung", places_irc=(), colours=None):
+    """Draw slice `at` of `ct` in `plane` ("axial", "coronal" or "sagittal") on a matplotlib axis.
+
+    Millimetres have the same length in both directions, whatever the voxels' shape; heads are up.
+    places_irc: voxels to mark with a cross where they lie within 2 mm of the slice.
+    """
+    cut, down, right = PLANES[plane]
+    mm_irc = np.array(ct.vxSize_xyz)[::-1]
+    low, high = window_limits(window)
+    picture = np.take(ct.hu_a, at, axis=cut)
+    axis.imshow(picture, vmin=low, vmax=high, cmap="gray", aspect=mm_irc[down] / mm_irc[right])
+    if plane != "axial":
+        axis.invert_yaxis()  # the first slice lies at the feet
+    colours = colours or [ORANGE] * len(places_irc)
+    for place, colour in zip(places_irc, colours):
+        if abs(place[cut] - at) * mm_irc[cut] <= 2:
+            axis.plot(place[right], place[down], "+", ms=13, mew=1.8, color=colour)
+    names = ("index", "row", "column")
+    axis.set(xlabel=names[right], ylabel=names[down], title=f"{plane}, {names[cut]} {at}")
+    axis.grid(visible=False)
+
+
+def show_planes(ct, center_irc=None, window="lung", places_irc=(), colours=None):
+    """A figure of the three planes through `center_irc` (by default the middle); returns the figure."""
+    center_irc = tuple(n // 2 for n in ct.hu_a.shape) if center_irc is None else center_irc
+    figure, axes = plt.subplots(1, 3, figsize=(10, 3.8))
+    for axis, (plane, (cut, _, _)) in zip(axes, PLANES.items()):
+        draw_plane(axis, ct, plane, center_irc[cut], window, places_irc, colours)
+    return figure
+
+
+def show_candidate(info, window="lung"):
+    """The three planes through a candidate of `getCandidateInfoList`, with all candidates near them marked.
+
+    Nodules have orange crosses, other candidates light blue ones. Returns the figure.
+    """
+    ct = getCt(info.series_uid)
+    places, colours = [], []
+    for other in getCandidateInfoDict()[info.series_uid]:
+        places.append(xyz2irc(other.center_xyz, ct.origin_xyz, ct.vxSize_xyz, ct.direction_a))
+        colours.append(ORANGE if other.isNodule_bool else SKY)
+    here = xyz2irc(info.center_xyz, ct.origin_xyz, ct.vxSize_xyz, ct.direction_a)
+    here = tuple(min(max(c, 0), n - 1) for c, n in zip(here, ct.hu_a.shape))
+    return show_planes(ct, here, window, places, colours)
+
+
+def show_crop(crop, vxSize_xyz, window="lung", slices=8):
+    """Every few axial slices of a crop (index, row, column), with its voxels' true shape; returns the figure."""
+    crop = np.asarray(crop)
+    low, high = window_limits(window)
+    chosen = np.linspace(0, len(crop) - 1, slices).round().astype(int)
+    figure, axes = plt.subplots(2, -(-slices // 2), figsize=(10, 5.4))
+    for axis in axes.flat:
+        axis.axis("off")
+    for axis, index in zip(axes.flat, chosen):
+        axis.imshow(crop[index], vmin=low, vmax=high, cmap="gray", aspect=vxSize_xyz[1] / vxSize_xyz[0])
+        axis.set_title(f"slice {index}", fontsize=10)
+    return figure
+
+
+def explore(ct, center_irc=None, window="lung"):
+    """Sliders for the three planes and a menu of windows (ipywidgets), and at once a static picture.
+
+    The picture stays in the notebook where widgets do not run. Returns the widget.
+    """
+    import ipywidgets as widgets
+    from IPython.display import display
+
+    center_irc = tuple(n // 2 for n in ct.hu_a.shape) if center_irc is None else center_irc
+    output = widgets.Output()
+    sliders = [
+        widgets.IntSlider(int(at), 0, n - 1, description=name, continuous_update=False)
+        for at, n, name in zip(center_irc, ct.hu_a.shape, ("index", "row", "column"))
+    ]
+    menu = widgets.Dropdown(options=list(WINDOWS), value=window, description="window")
+
+    def draw(_change=None):
+        with output:
+            output.clear_output(wait=True)
+            figure = show_planes(ct, tuple(slider.value for slider in sliders), menu.value)
+            display(figure)
+            plt.close(figure)
+
+    for control in (*sliders, menu):
+        control.observe(draw, names="value")
+    figure = show_planes(ct, center_irc, window)
+    display(figure)
+    plt.close(figure)
+    return widgets.VBox([widgets.HBox(sliders), menu, output])
