@@ -1,0 +1,49 @@
+"""Chapter 4: how images, scans, tables, time series and text become tensors.
+
+Introduces loaders that say what is wrong with a file (images, volumes, tables, bikes, text), a first
+embedding (embedding) and four datasets: `photos`, `wine`, `bikes`, `text`. Their generated stand-ins
+have the real files' names, columns and quirks. Takes from earlier chapters: nothing.
+"""
+
+import importlib
+
+from util.datasets import Dataset
+
+
+def _later(module):
+    """The generator of a module that is imported only when it is needed."""
+    return lambda folder: importlib.import_module(f"p1ch4.{module}").generate(folder)
+
+
+photos = Dataset(
+    "photos",
+    generate=_later("draw_photos"),
+    version="1",
+    required=("photo.jpg", "batch/*.*"),
+    about="your photo.jpg and a folder batch of a few more",
+    licence="generated here; bring photos of your own",
+)
+wine = Dataset(
+    "wine",
+    generate=_later("draw_wine"),
+    version="1",
+    required=("winequality-white.csv",),
+    about="white vinho verde: 11 measurements and a score, 4,898 wines (Cortez et al., 2009)",
+    licence="UCI Machine Learning Repository, CC BY 4.0",
+)
+bikes = Dataset(
+    "bikes",
+    generate=_later("draw_bikes"),
+    version="1",
+    required=("hour.csv",),
+    about="bike rentals by the hour, 2011 and 2012 (Fanaee-T and Gama, 2013)",
+    licence="UCI Machine Learning Repository, CC BY 4.0",
+)
+text = Dataset(
+    "text",
+    generate=_later("draw_text"),
+    version="1",
+    required=("1342-0.txt",),
+    about="a novel as Project Gutenberg stores it (1342-0.txt, Pride and Prejudice)",
+    licence="public domain",
+)
