@@ -35,7 +35,7 @@ THRESHOLD = 0.5
 def main(arguments=None):
     parser = argparse.ArgumentParser(prog="course.py run", description=__doc__.splitlines()[0])
     parser.add_argument("--segmentation-epochs", type=int, default=12)
-    parser.add_argument("--classification-epochs", type=int, default=2)
+    parser.add_argument("--classification-epochs", type=int, default=3)
     parser.add_argument("--segmentation-samples", type=int, default=1600, help="crops in an epoch")
     parser.add_argument("--classification-samples", type=int, default=4000, help="crops in an epoch")
     parser.add_argument("--scans", type=int, default=12, help="held-out scans to analyse at most")
@@ -62,7 +62,7 @@ def main(arguments=None):
     step("Classification: the network of chapter 11 learns to tell nodules from the rest")
     epochs, samples = str(options.classification_epochs), str(options.classification_samples)
     classification = BalancedLunaTrainingApp(
-        ["--epochs", epochs, "--epoch-samples", samples, "--batch-size", "16", "--lr", "0.002"]
+        ["--epochs", epochs, "--epoch-samples", samples, "--batch-size", "16"]
         + ["--balanced", "--val-every", "0", *common, comment]
     )
     classification.main()
