@@ -1,0 +1,7 @@
+"""Chapter 2: networks that others have trained: what to ask of them, and what they answer.
+
+Introduces photographs as clean RGB images (images), drawn animals and scenes (drawing), a classifier
+with named classes, a generator that paints stripes and a captioner (classifier, gan, captioner), their
+training in one command (train) and their shipped weights (pretrained).
+Takes nothing from earlier chapters.
+"""
