@@ -65,7 +65,7 @@ def show_candidate(info, window="lung"):
 
 
 def show_crop(crop, vxSize_xyz, window="lung", slices=8):
-    """Every few axial slices of a crop (index, row, column), with its voxels' true shape; returns the figure."""
+    """Every few axial slices of a crop (index, row, column), in true proportions; returns the figure."""
     crop = np.asarray(crop)
     low, high = window_limits(window)
     chosen = np.linspace(0, len(crop) - 1, slices).round().astype(int)
