@@ -12,7 +12,7 @@ import torch.nn.functional as F
 
 
 def build_vocabulary(words, size: int) -> dict[str, int]:
-    """The `size` most frequent words with indices from 0, most frequent first; ties in order of appearance."""
+    """The `size` most frequent words with indices from 0, most frequent first, ties as they appear."""
     return {word: index for index, (word, _) in enumerate(Counter(words).most_common(size))}
 
 

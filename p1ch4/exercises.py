@@ -38,7 +38,7 @@ def coronal(answer):
         expect(isinstance(got, torch.Tensor), "Return a tensor.")
         expect(
             got.shape == (rows, 8),
-            f"10 slices {spacing[0]} mm apart, pixels of {spacing[2]} mm: shape ({rows}, 8), not {tuple(got.shape)}.",
+            f"10 slices, {spacing[0]} mm apart, pixels of {spacing[2]} mm: ({rows}, 8), not {tuple(got.shape)}.",
         )
         expect(
             got[0].float().mean() > got[-1].float().mean(),

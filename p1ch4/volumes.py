@@ -15,7 +15,7 @@ TOLERANCE_MM = 0.05
 
 @dataclass(frozen=True)
 class Series:
-    """A scan: `hu`, int16 (slices, rows, columns), Hounsfield units; `spacing_mm`, a voxel's size along them."""
+    """A scan: `hu`, int16 (slices, rows, columns) in Hounsfield units; `spacing_mm`, a voxel's size."""
 
     hu: torch.Tensor
     spacing_mm: tuple[float, float, float]
