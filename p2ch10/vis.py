@@ -40,10 +40,10 @@ def draw_plane(axis, ct, plane, at, window="lung", places_irc=(), colours=None):
     axis.grid(visible=False)
 
 
-def show_planes(ct, center_irc=None, window="lung", places_irc=(), colours=None):
+def show_planes(ct, center_irc=None, window="lung", places_irc=(), colours=None, figsize=(9, 3.5)):
     """A figure of the three planes through `center_irc` (by default the middle); returns the figure."""
     center_irc = tuple(n // 2 for n in ct.hu_a.shape) if center_irc is None else center_irc
-    figure, axes = plt.subplots(1, 3, figsize=(10, 3.8))
+    figure, axes = plt.subplots(1, 3, figsize=figsize)
     for axis, (plane, (cut, _, _)) in zip(axes, PLANES.items()):
         draw_plane(axis, ct, plane, center_irc[cut], window, places_irc, colours)
     return figure
@@ -103,7 +103,7 @@ def explore(ct, center_irc=None, window="lung"):
 
     for control in (*sliders, menu):
         control.observe(draw, names="value")
-    figure = show_planes(ct, center_irc, window)
+    figure = show_planes(ct, center_irc, window, figsize=(7, 2.8))
     display(figure)
     plt.close(figure)
     return widgets.VBox([widgets.HBox(sliders), menu, output])
