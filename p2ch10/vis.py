@@ -40,7 +40,7 @@ def draw_plane(axis, ct, plane, at, window="lung", places_irc=(), colours=None):
     axis.grid(visible=False)
 
 
-def show_planes(ct, center_irc=None, window="lung", places_irc=(), colours=None, figsize=(9, 3.5)):
+def show_planes(ct, center_irc=None, window="lung", places_irc=(), colours=None, figsize=(8.4, 3.3)):
     """A figure of the three planes through `center_irc` (by default the middle); returns the figure."""
     center_irc = tuple(n // 2 for n in ct.hu_a.shape) if center_irc is None else center_irc
     figure, axes = plt.subplots(1, 3, figsize=figsize)
