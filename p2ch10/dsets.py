@@ -318,7 +318,7 @@ class _Rows:
             line, first = repeated[0]
             more = f" (and {len(repeated) - 1} more such rows)" if len(repeated) > 1 else ""
             warnings.warn(
-                f"{self.path.name}, line {line}: repeats line {first} and counts once{more}", stacklevel=2
+                f"{self.path.name}, line {line}: repeats line {first} and counts once{more}", stacklevel=4
             )
 
 
