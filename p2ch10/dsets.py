@@ -17,7 +17,7 @@ from torch.utils.data import Dataset, Sampler
 
 from p2ch09 import luna
 from p2ch10.scans import read_volume
-from p2ch10.store import ScanStore
+from p2ch10.store import ScanStore, gigabytes
 from util.files import UserError
 from util.paths import shown
 
@@ -171,7 +171,7 @@ class _Memory:
 
     @property
     def budget(self):
-        return float(os.environ.get("COURSE_MEMORY_GB", 1.5)) * 1e9
+        return gigabytes("COURSE_MEMORY_GB", 1.5) * 1e9
 
     def used(self):
         return sum(ct.hu_a.nbytes for ct in self._scans.values())

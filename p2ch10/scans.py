@@ -138,7 +138,10 @@ def _read_zraw(path, reader) -> Volume | None:
         return None
     if (_header_field(path, "BinaryDataByteOrderMSB") or "false").lower() == "true":
         return None
-    data = path.parent / (_header_field(path, "ElementDataFile") or "")
+    name = _header_field(path, "ElementDataFile") or ""
+    if name.upper() == "LOCAL" or name.upper().startswith("LIST") or "%" in name:
+        return None  # voxels behind the header, or in one file per slice: ITK knows these
+    data = path.parent / name
     if not data.is_file():
         raise UserError(
             f"'{_called(path)}' names the data file '{data.name}', which is not there: fetch it again"
@@ -182,6 +185,7 @@ def _read_dicom(folder) -> sitk.Image:
         raise UserError(
             f"the folder '{_called(folder)}' holds a single image; a CT scan is a series of slices"
         )
+    _check_slices(files, folder)
     reader = sitk.ImageSeriesReader()
     reader.SetFileNames(files)
     try:
@@ -191,6 +195,43 @@ def _read_dicom(folder) -> sitk.Image:
             f"the DICOM series in '{_called(folder)}' cannot be read ({_reason(error)}); "
             "slices may be damaged or missing"
         ) from error
+
+
+def _check_slices(files, folder):
+    """Slices must be evenly spaced along their normal: ITK would stretch the rest over a gap silently."""
+    reader = sitk.ImageFileReader()
+    places = []
+    try:
+        for file in files:
+            reader.SetFileName(file)
+            reader.ReadImageInformation()
+            places.append(reader.GetOrigin())
+    except RuntimeError as error:
+        raise UserError(
+            f"'{_called(Path(file))}' cannot be read ({_reason(error)}); fetch the series again"
+        ) from error
+    normal = np.reshape(reader.GetDirection(), (3, 3))[:, 2]
+    heights = np.array(places) @ normal  # mm
+    steps = np.diff(np.sort(heights))
+    step = np.median(steps)
+    if steps.min() < 0.01:
+        raise UserError(
+            f"the DICOM series in '{_called(folder)}' has several slices at the same place; "
+            "leave one image per place in the folder"
+        )
+    if steps.max() > 1.2 * step or steps.min() < 0.8 * step:
+        uneven = np.abs(steps - step).argmax()
+        raise UserError(
+            f"the DICOM series in '{_called(folder)}' has slices {step:.2f} mm apart but {steps[uneven]:.2f} mm "
+            f"after height {np.sort(heights)[uneven]:.1f} mm; some are missing or damaged: fetch it again"
+        )
+    along = np.subtract(places[-1], places[0])
+    tilt = np.degrees(np.arccos(min(abs(along @ normal) / np.linalg.norm(along), 1.0)))
+    if tilt > 1:
+        raise UserError(
+            f"the DICOM series in '{_called(folder)}' was taken with the gantry tilted by {tilt:.0f} degrees; "
+            "resample it to upright slices first"
+        )
 
 
 def _from_image(image, path) -> Volume:
@@ -206,6 +247,8 @@ def _from_image(image, path) -> Volume:
 def _volume(hu, origin, spacing, direction) -> Volume:
     # Below -1000 lies only padding outside the scanner's field of view; above 1000 only bone and metal.
     clipped = np.clip(hu, AIR_HU, DENSEST_HU)
+    if clipped.dtype.kind == "f":
+        clipped[np.isnan(clipped)] = AIR_HU  # "no data" is no tissue
     if clipped.dtype != np.int16:
         clipped = np.rint(clipped).astype(np.int16)
     return Volume(clipped, tuple(origin), tuple(spacing), np.array(direction, dtype=np.float64).reshape(3, 3))

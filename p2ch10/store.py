@@ -6,12 +6,14 @@ the source (sizes and times) and a checksum of the file, so a stale or damaged e
 rebuilt; entries appear by an atomic rename and are never half-written.
 """
 
+import errno
 import os
 import shutil
 import threading
 import time
 import zlib
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import blosc2
@@ -20,7 +22,7 @@ import numpy as np
 from p2ch10.scans import Volume, read_volume, source_fingerprint
 from util.files import UserError, remove
 from util.paths import cache_root, shown
-from util.progress import enumerateWithEstimate
+# LZ4 is the fastest to read, at any level. The bit shuffle puts the nearly constant high bits side by side.
 
 # LZ4 is the fastest to read, at any level; the bit shuffle puts the nearly constant high bits of HU side by side.
 CPARAMS = {"codec": blosc2.Codec.LZ4, "clevel": 9, "filters": [blosc2.Filter.BITSHUFFLE], "nthreads": 1}
@@ -56,50 +58,78 @@ class ScanStore:
     """The folder of stored scans. Safe with several processes and threads at once.
 
     root: by default `scans` in `util.paths.cache_root()`. limit_gb: when a new entry would exceed it,
-    the entries unused for longest are removed (`COURSE_CACHE_GB` sets it).
+    the entries unused for longest are removed (`COURSE_CACHE_GB` sets it). A store that is read-only
+    serves what it holds.
     """
+
+    # Entries whose checksum this process has verified, by path and version: it is not read twice.
+    _verified = set()
 
     def __init__(self, root=None, limit_gb=None):
         self.root = Path(root) if root else cache_root() / "scans"
-        self.limit_gb = limit_gb or float(os.environ.get("COURSE_CACHE_GB", DEFAULT_LIMIT_GB))
+        self.limit_gb = limit_gb or gigabytes("COURSE_CACHE_GB", DEFAULT_LIMIT_GB)
 
     def open(self, series_uid, source) -> StoredScan:
-        """The entry of the scan at path `source`; made now if it is missing, stale or damaged."""
+        """The entry of the scan at path `source`; made now if it is missing, stale or damaged.
+
+        Raises `UserError` where the store cannot be written, or the scan cannot be read.
+        """
         prefix = f"{series_uid}-{source_fingerprint(source)}-"
-        for path in self.root.glob(f"{prefix}*.b2nd"):
-            try:
-                if path.stem.rsplit("-", 1)[1] == _checksum(path):
-                    os.utime(path)
-                    return StoredScan(path)
-            except (OSError, RuntimeError, ValueError, KeyError):
-                pass
-            remove(path)
-        return StoredScan(self.add(series_uid, source, read_volume(source)))
+        for _ in range(5):
+            for path in self.root.glob(f"{prefix}*.b2nd"):
+                stored = self._open_entry(path)
+                if stored is not None:
+                    return stored
+            self.add(series_uid, source, read_volume(source))
+        raise UserError(
+            f"scans vanish from {shown(self.root)} as soon as they are stored; other processes may need the "
+            f"room: raise COURSE_CACHE_GB (now {self.limit_gb:g})"
+        )
+
+    def _open_entry(self, path) -> StoredScan | None:
+        """The entry at `path`, or None if it is damaged (then it is removed) or was just removed."""
+        try:
+            state = path.stat()
+            version = (str(path), state.st_ino, state.st_size, state.st_mtime_ns)
+            if version not in self._verified:
+                if path.stem.rsplit("-", 1)[1] != _checksum(path):
+                    remove(path)
+                    return None
+                self._verified.add(version)
+            stored = StoredScan(path)
+        except FileNotFoundError:  # another process needed the room
+            return None
+        except PermissionError as error:
+            raise _cannot_store(self.root, error) from error
+        except OSError as error:
+            if error.errno != errno.EROFS:
+                raise
+            raise _cannot_store(self.root, error) from error
+        with suppress(OSError):  # a read-only store keeps no record of use
+            os.utime(path, ns=(time.time_ns(), state.st_mtime_ns))
+        return stored
 
     def has(self, series_uid, source) -> bool:
         return any(self.root.glob(f"{series_uid}-{source_fingerprint(source)}-*.b2nd"))
 
     def add(self, series_uid, source, volume: Volume) -> Path:
-        """Write one entry; returns its path. Raises `UserError` where the disk is full."""
-        self.root.mkdir(parents=True, exist_ok=True)
-        self._sweep()
-        self._make_room(volume.hu.nbytes // 2)
+        """Write one entry; returns its path. Raises `UserError` where the disk is full or read-only."""
         prefix = f"{series_uid}-{source_fingerprint(source)}-"
         temporary = self.root / f".{prefix}{os.getpid()}-{threading.get_ident()}.part"
         try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            self._sweep()
+            self._make_room(volume.hu.nbytes // 2)
             _write(temporary, volume)
             target = self.root / f"{prefix}{_checksum(temporary)}.b2nd"
             with open(temporary, "rb+") as written:
                 os.fsync(written.fileno())
             os.replace(temporary, target)
         except (OSError, RuntimeError) as error:
-            free = shutil.disk_usage(self.root).free / 1e9
-            raise UserError(
-                f"could not store a scan in {shown(self.root)} ({free:.2f} GB free there); make room, or set "
-                "COURSE_CACHE to a folder on a larger disk"
-            ) from error
+            raise _cannot_store(self.root, error) from error
         finally:
-            remove(temporary)
+            with suppress(OSError):  # there is none where nothing can be written
+                remove(temporary)
         for stale in self.root.glob(f"{series_uid}-*.b2nd"):
             if not stale.name.startswith(prefix):
                 remove(stale)
@@ -107,7 +137,15 @@ class ScanStore:
 
     def size(self) -> int:
         """Bytes of all entries."""
-        return sum(path.stat().st_size for path in self.root.glob("*.b2nd"))
+        return sum(state.st_size for _, state in self._entries())
+
+    def _entries(self):
+        """(path, state) of every entry; other processes may remove some meanwhile."""
+        found = []
+        for path in self.root.glob("*.b2nd"):
+            with suppress(FileNotFoundError):
+                found.append((path, path.stat()))
+        return found
 
     def _sweep(self):
         """Remove what killed processes left; nobody takes an hour over one entry."""
@@ -119,12 +157,32 @@ class ScanStore:
                 pass
 
     def _make_room(self, need):
-        entries = sorted(self.root.glob("*.b2nd"), key=lambda p: p.stat().st_mtime)
-        total = sum(path.stat().st_size for path in entries)
-        while entries and total + need > self.limit_gb * 1e9:
-            oldest = entries.pop(0)
-            total -= oldest.stat().st_size
-            remove(oldest)
+        entries = sorted(self._entries(), key=lambda entry: entry[1].st_atime_ns)
+        total = sum(state.st_size for _, state in entries)
+        for path, state in entries:
+            if total + need <= self.limit_gb * 1e9:
+                break
+            total -= state.st_size
+            remove(path)
+
+
+def gigabytes(variable, default) -> float:
+    """A size in GB from an environment variable. Raises `UserError` where that is not a number."""
+    try:
+        return float(os.environ.get(variable) or default)
+    except ValueError:
+        raise UserError(
+            f"{variable} is '{os.environ[variable]}', not a number; give it in gigabytes, such as {default:g}"
+        ) from None
+
+
+def _cannot_store(root, error) -> UserError:
+    there = next(folder for folder in (root, *root.parents) if folder.is_dir())
+    reason = getattr(error, "strerror", None) or "the entry was not written whole"
+    return UserError(
+        f"could not store a scan in {shown(root)} ({reason}; {shutil.disk_usage(there).free / 1e9:.2f} GB free "
+        "there); make room, or set COURSE_CACHE to a folder on another disk"
+    )
 
 
 def _write(path, volume: Volume):
