@@ -7,8 +7,11 @@ of counts is fitted at once, which is the same loss summed over the text.
 
 from collections import Counter
 
+import matplotlib.pyplot as plt
 import torch
 import torch.nn.functional as F
+
+from util.plotting import BLUE
 
 
 def build_vocabulary(words, size: int) -> dict[str, int]:
@@ -78,3 +81,27 @@ def nearest(vectors: torch.Tensor, index: int, count: int = 4) -> list[int]:
     similarity = F.cosine_similarity(vectors, vectors[index][None])
     similarity[index] = -2
     return similarity.topk(count).indices.tolist()
+
+
+def draw_plane(plane: torch.Tensor, names, title: str):
+    """Draw (V, 2) points with their names; names that would overlap share a box. Returns the figure."""
+    figure, axis = plt.subplots(figsize=(9.5, 6.5))
+    axis.scatter(*plane.t(), s=14, color=BLUE)
+    reach = torch.tensor([0.045, 0.028]) * (plane.amax(0) - plane.amin(0))
+    left = list(range(len(plane)))
+    while left:
+        near = ((plane[left] - plane[left[0]]).abs() < reach).all(1).tolist()
+        group = [index for index, is_near in zip(left, near, strict=True) if is_near]
+        left = [index for index, is_near in zip(left, near, strict=True) if not is_near]
+        words = sorted(names[index] for index in group)
+        text = "\n".join(" ".join(words[start : start + 3]) for start in range(0, len(words), 3))
+        box = (
+            {"boxstyle": "round,pad=0.2", "fc": "white", "ec": "0.7", "alpha": 0.85}
+            if len(group) > 2
+            else None
+        )
+        place = plane[group].mean(0).tolist()
+        axis.annotate(text, place, xytext=(5, 3), textcoords="offset points", fontsize=7.5, bbox=box)
+    axis.set(xlabel="first principal component", ylabel="second principal component", title=title)
+    axis.margins(0.08)
+    return figure
