@@ -20,7 +20,7 @@ def photo():
 @pytest.mark.parametrize("mode", ["RGB", "P", "CMYK", "RGBA"])
 def test_every_colour_mode_comes_out_as_the_same_rgb(photo, mode, tmp_path):
     path = tmp_path / ("photo.tif" if mode == "CMYK" else "photo.png")
-    photo.convert(mode).save(path)
+    (photo.quantize(8) if mode == "P" else photo.convert(mode)).save(path)
     image = load_image(path)
     assert image.mode == "RGB"
     assert np.abs(np.asarray(image).astype(int) - np.asarray(photo)).max() <= 3
