@@ -4,7 +4,6 @@ import csv
 import functools
 import hashlib
 import math
-import os
 import threading
 import warnings
 from collections import OrderedDict, namedtuple

@@ -22,9 +22,9 @@ import numpy as np
 from p2ch10.scans import Volume, read_volume, source_fingerprint
 from util.files import UserError, remove
 from util.paths import cache_root, shown
-# LZ4 is the fastest to read, at any level. The bit shuffle puts the nearly constant high bits side by side.
+from util.progress import enumerateWithEstimate
 
-# LZ4 is the fastest to read, at any level; the bit shuffle puts the nearly constant high bits of HU side by side.
+# LZ4 is the fastest to read, at any level. The bit shuffle puts the nearly constant high bits side by side.
 CPARAMS = {"codec": blosc2.Codec.LZ4, "clevel": 9, "filters": [blosc2.Filter.BITSHUFFLE], "nthreads": 1}
 CHUNK_IRC, BLOCK_IRC = (64, 64, 64), (16, 16, 16)
 DEFAULT_LIMIT_GB = 100.0
@@ -99,10 +99,8 @@ class ScanStore:
             stored = StoredScan(path)
         except FileNotFoundError:  # another process needed the room
             return None
-        except PermissionError as error:
-            raise _cannot_store(self.root, error) from error
         except OSError as error:
-            if error.errno != errno.EROFS:
+            if error.errno not in (errno.EROFS, errno.EACCES, errno.EPERM):
                 raise
             raise _cannot_store(self.root, error) from error
         with suppress(OSError):  # a read-only store keeps no record of use
