@@ -118,6 +118,7 @@ class ScanStore:
             self.root.mkdir(parents=True, exist_ok=True)
             self._sweep()
             self._make_room(volume.hu.nbytes // 2)
+            temporary.touch()  # says why where nothing can be written; blosc2 would not
             _write(temporary, volume)
             target = self.root / f"{prefix}{_checksum(temporary)}.b2nd"
             with open(temporary, "rb+") as written:

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
 from p2ch10 import dsets
+from p2ch10 import store as store_module
 from p2ch10.dsets import (
     CROP_IRC,
     LunaDataset,
@@ -637,6 +638,93 @@ def test_a_full_disk_is_one_sentence_and_leaves_no_half_entry(sources, small_dis
         assert np.array_equal(store.open(name, paths[name]).whole(), voxels[name])
 
 
+def test_a_read_only_store_serves_what_it_holds(sources, small_disk):
+    paths, voxels = sources
+    store = ScanStore(small_disk / "store")
+    held, other = list(paths)[:2]
+    store.open(held, paths[held])
+    mounted = subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], capture_output=True)
+    if mounted.returncode != 0:
+        pytest.skip("this machine does not let a file system be mounted read-only")
+    ScanStore._verified.clear()
+    assert np.array_equal(store.open(held, paths[held]).whole(), voxels[held])
+    for root in (store.root, small_disk / "new"):
+        with pytest.raises(UserError, match="could not store a scan in .*[Rr]ead-only.*COURSE_CACHE"):
+            ScanStore(root).open(other, paths[other])
+    assert len(entries(store)) == 1
+
+
+def test_a_cache_that_is_no_folder_and_a_size_that_is_no_number_are_one_sentence(
+    sources, tmp_path, monkeypatch
+):
+    paths, _ = sources
+    (tmp_path / "file").write_text("no folder")
+    with pytest.raises(UserError, match="could not store a scan in .*COURSE_CACHE"):
+        ScanStore(tmp_path / "file" / "store").open(uid(0), paths[uid(0)])
+    monkeypatch.setenv("COURSE_CACHE_GB", "ten")
+    with pytest.raises(UserError, match="COURSE_CACHE_GB is 'ten', not a number"):
+        ScanStore(tmp_path / "store")
+
+
+def test_an_entry_that_another_process_removes_meanwhile_is_stored_again(sources, tmp_path, monkeypatch):
+    paths, voxels = sources
+    store = ScanStore(tmp_path / "store")
+    store.open(uid(0), paths[uid(0)])
+    # The entry vanishes between its listing, its checksum and its opening, once each.
+    for name in ("_checksum", "StoredScan"):
+        real, vanished = getattr(store_module, name), []
+
+        def remove_first(path, real=real, vanished=vanished):
+            if not vanished and path.suffix == ".b2nd":
+                vanished.append(path)
+                path.unlink()
+            return real(path)
+
+        ScanStore._verified.clear()
+        monkeypatch.setattr(store_module, name, remove_first)
+        assert np.array_equal(store.open(uid(0), paths[uid(0)]).whole(), voxels[uid(0)])
+        assert vanished
+        monkeypatch.setattr(store_module, name, real)
+
+
+ROTATE = """
+import sys
+from pathlib import Path
+import numpy as np
+from p2ch10.scans import read_volume
+from p2ch10.store import ScanStore
+folder, root, seed = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
+paths = sorted(folder.glob("*.mhd"))
+voxels = {path: read_volume(path).hu for path in paths}
+store = ScanStore(root, limit_gb=float(sys.argv[4]))
+for n in np.random.default_rng(seed).integers(0, len(paths), 100):
+    assert np.array_equal(store.open(paths[n].stem, paths[n]).whole(), voxels[paths[n]])
+"""
+
+
+def test_processes_that_take_each_others_room_never_read_a_wrong_voxel(sources, tmp_path):
+    paths, _ = sources
+    store = ScanStore(tmp_path / "store")
+    store.open(uid(0), paths[uid(0)])
+    # Room for three of the six scans.
+    arguments = [str(paths[uid(0)].parent), str(store.root)]
+    limit = str(3.2 * store.size() / 1e9)
+    running = [
+        subprocess.Popen([sys.executable, "-c", ROTATE, *arguments, str(seed), limit], cwd=PROJECT)
+        for seed in range(2)
+    ]
+    assert [process.wait(timeout=120) for process in running] == [0, 0]
+
+
+def test_an_unchanged_entry_is_verified_once_per_process(sources, tmp_path, monkeypatch):
+    paths, _ = sources
+    store = ScanStore(tmp_path / "store")
+    store.open(uid(0), paths[uid(0)])
+    monkeypatch.setattr("p2ch10.store._checksum", lambda path: pytest.fail("read the entry again"))
+    for _ in range(3):
+        ScanStore(tmp_path / "store").open(uid(0), paths[uid(0)])
+
+
 # --- bad scans -----------------------------------------------------------------------------------
 
 
@@ -697,6 +785,63 @@ def test_flat_coloured_and_unknown_files_are_refused(tmp_path):
     one_sentence(tmp_path / "notes.txt", "notes.txt", ".nii.gz")
     (tmp_path / "empty").mkdir()
     one_sentence(tmp_path / "empty", "no DICOM")
+
+
+def write_dicom(folder, heights, shift=0.0):
+    """A DICOM series with a slice at each height (mm); `shift`: mm in y per slice, as of a tilted gantry."""
+    folder.mkdir(exist_ok=True)
+    writer = sitk.ImageFileWriter()
+    writer.KeepOriginalImageUIDOn()
+    rng = np.random.default_rng(0)
+    for number, height in enumerate(heights):
+        image = sitk.GetImageFromArray(rng.integers(0, 900, (1, 16, 16)).astype(np.int16))
+        for tag, value in {
+            "0008|0060": "CT",
+            "0020|000e": "1.2.3",
+            "0008|0018": f"1.2.3.{number + 1}",
+            "0020|0013": str(number + 1),
+            "0020|0032": f"-10\\{-20 + shift * number}\\{height}",
+            "0020|0037": "1\\0\\0\\0\\1\\0",
+        }.items():
+            image.SetMetaData(tag, value)
+        writer.SetFileName(str(folder / f"{number:03}.dcm"))
+        writer.Execute(image)
+
+
+def test_a_dicom_series_with_a_gap_a_double_or_a_tilt_is_refused(tmp_path):
+    whole = tmp_path / "whole"
+    write_dicom(whole, [3.0 * n for n in range(12)])
+    ct = load_scan(whole)
+    assert ct.hu_a.shape == (12, 16, 16)
+    assert ct.vxSize_xyz.z == pytest.approx(3)
+    assert ct.origin_xyz == pytest.approx((-10, -20, 0))
+    for name, number in (("gap", 5), ("gap near the end", 10)):
+        shutil.copytree(whole, tmp_path / name)
+        (tmp_path / name / f"{number:03}.dcm").unlink()
+        one_sentence(tmp_path / name, "3.00 mm apart but 6.00 mm", f"{3.0 * (number - 1)} mm", "missing")
+    shutil.copytree(whole, tmp_path / "cut")
+    cut = tmp_path / "cut" / "004.dcm"
+    cut.write_bytes(cut.read_bytes()[: cut.stat().st_size // 2])
+    one_sentence(tmp_path / "cut", "cut")
+    write_dicom(tmp_path / "double", [0, 3, 6, 6, 9])
+    one_sentence(tmp_path / "double", "same place")
+    write_dicom(tmp_path / "tilt", [3.0 * n for n in range(5)], shift=0.8)
+    one_sentence(tmp_path / "tilt", "tilted by 15 degrees")
+    write_dicom(tmp_path / "rounded", [0, 1.24, 2.5, 3.76, 5.0])
+    assert load_scan(tmp_path / "rounded").vxSize_xyz.z == pytest.approx(1.25, abs=0.01)
+
+
+def test_voxels_without_a_number_are_air(tmp_path):
+    hu = np.full((4, 8, 8), 40, np.float32)
+    hu[1], hu[2], hu[3] = np.nan, np.inf, -np.inf
+    sitk.WriteImage(sitk.GetImageFromArray(hu), str(tmp_path / "scan.nrrd"))
+    assert read_volume(tmp_path / "scan.nrrd").hu[:, 0, 0].tolist() == [40, -1000, 1000, -1000]
+
+
+def test_voxels_behind_the_header_are_found(tmp_path):
+    want = write_scan(tmp_path / "scan.mha")
+    (tmp_path / "scan.mha").rename(tmp_path / "scan.mhd")
+    assert np.array_equal(read_volume(tmp_path / "scan.mhd").hu, want)
 
 
 @pytest.mark.parametrize("suffix", [".mhd", ".mha", ".nii", ".nii.gz", ".nrrd"])
