@@ -5,10 +5,18 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from sklearn.metrics import precision_recall_fscore_support
+from sklearn import metrics
+from sklearn.metrics import average_precision_score, precision_recall_fscore_support, roc_auc_score
 
 from p2ch12.augment import ALL, Strengths, augment, random_affine, transform
-from p2ch12.metrics import confusion, precision_recall_f1
+from p2ch12.metrics import (
+    average_precision,
+    confusion,
+    pr_curve,
+    precision_recall_f1,
+    roc_auc,
+    roc_curve,
+)
 
 
 @given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=50))
@@ -96,3 +104,26 @@ def test_all_strengths_together_leave_numbers_finite_and_in_range():
 def test_works_on_slices_too():
     slices = torch.randn(3, 7, 16, 16)
     assert augment(slices, ALL).shape == slices.shape
+
+
+@given(st.lists(st.tuples(st.booleans(), st.integers(0, 6)), min_size=2, max_size=60))
+def test_curves_agree_with_scikit_learn(pairs):
+    label, score = (np.array(column) for column in zip(*pairs))
+    label_t, score_t = torch.from_numpy(label), torch.from_numpy(score / 6.0)
+    if not label.any():
+        assert np.isnan(average_precision(label_t, score_t))
+    else:
+        expected = average_precision_score(label, score)
+        assert average_precision(label_t, score_t) == pytest.approx(expected)
+    if label.all() or not label.any():
+        assert np.isnan(roc_auc(label_t, score_t))
+        return
+    assert roc_auc(label_t, score_t) == pytest.approx(roc_auc_score(label, score))
+    expected = metrics.roc_curve(label, score / 6.0, drop_intermediate=False)
+    for own, oracle in zip(roc_curve(label_t, score_t), expected):
+        np.testing.assert_allclose(own, oracle)
+    precision, recall, threshold = metrics.precision_recall_curve(label, score / 6.0)
+    own = pr_curve(label_t, score_t)
+    np.testing.assert_allclose(own[0], precision[:-1][::-1])
+    np.testing.assert_allclose(own[1], recall[:-1][::-1])
+    np.testing.assert_allclose(own[2], threshold[::-1])
