@@ -6,7 +6,7 @@ python -m p2ch12.training --epochs 5 --balanced --augmented
 from p2ch10.dsets import LunaDataset
 from p2ch11.training import METRICS_LABEL_NDX, METRICS_PRED_NDX, LunaTrainingApp
 from p2ch12.augment import ALL, Strengths, augment
-from p2ch12.metrics import precision_recall_f1
+from p2ch12.metrics import average_precision, precision_recall_f1, roc_auc
 from util.files import main_guard
 
 
@@ -48,14 +48,22 @@ class BalancedLunaTrainingApp(LunaTrainingApp):
         return super().computeBatchLoss(batch_ndx, batch_tup, batch_size, metrics_g)
 
     def logMetrics(self, epoch_ndx, mode_str, metrics_t, classificationThreshold=0.5):
-        """Chapter 11's metrics, and precision, recall and F1."""
+        """Chapter 11's metrics, precision, recall and F1, and the areas under the two curves."""
         metrics = super().logMetrics(epoch_ndx, mode_str, metrics_t, classificationThreshold)
         label = metrics_t[METRICS_LABEL_NDX] > 0.5
         predicted = metrics_t[METRICS_PRED_NDX] > classificationThreshold
         precision, recall, f1 = precision_recall_f1(label, predicted)
         added = {"pr/precision": precision, "pr/recall": recall, "pr/f1_score": f1}
-        self.say(f"E{epoch_ndx} {mode_str}  precision {precision:.4f}  recall {recall:.4f}  F1 {f1:.4f}")
+        probability = metrics_t[METRICS_PRED_NDX]
+        added["roc/auc"] = roc_auc(label, probability)
+        added["pr/average"] = average_precision(label, probability)
+        self.say(
+            f"E{epoch_ndx} {mode_str}  precision {precision:.4f}  recall {recall:.4f}  F1 {f1:.4f}  "
+            f"ROC-AUC {added['roc/auc']:.4f}"
+        )
         self.log_scalars(mode_str, added)
+        if self.is_main:
+            self.writer(mode_str).add_pr_curve("pr", label, probability, self.totalTrainingSamples_count)
         return metrics | added
 
     def score(self, val_metrics):

@@ -149,3 +149,11 @@ def test_bad_weights_are_one_sentence(tmp_path, kind):
         torch.save([1, 2, 3], path)
     with pytest.raises(UserError, match=r"weights\.state"):
         load_weights(LunaModel(), path)
+
+
+def test_log_folder_that_cannot_be_written_is_one_sentence(clean_output):
+    app = ToyApp(arguments(1))
+    app.folder.parent.mkdir(parents=True, exist_ok=True)
+    app.folder.write_text("a file in the way")
+    with pytest.raises(UserError, match="cannot write logs"):
+        app.writer("trn")

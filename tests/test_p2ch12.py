@@ -17,6 +17,7 @@ from p2ch12.metrics import (
     roc_auc,
     roc_curve,
 )
+from p2ch12.training import BalancedLunaTrainingApp
 
 
 @given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=50))
@@ -127,3 +128,14 @@ def test_curves_agree_with_scikit_learn(pairs):
     np.testing.assert_allclose(own[0], precision[:-1][::-1])
     np.testing.assert_allclose(own[1], recall[:-1][::-1])
     np.testing.assert_allclose(own[2], threshold[::-1])
+
+
+def test_log_metrics_reports_the_areas_and_bears_a_split_without_nodules(clean_output):
+    app = BalancedLunaTrainingApp(["--device", "cpu"])
+    metrics_t = torch.tensor([[0.0, 0, 1, 1], [0.1, 0.6, 0.4, 0.9], [0.1, 0.9, 0.9, 0.1]])
+    logged = app.logMetrics(1, "val", metrics_t)
+    assert logged["roc/auc"] == pytest.approx(0.75)
+    assert logged["pr/f1_score"] == pytest.approx(0.5)
+    empty = app.logMetrics(1, "val", metrics_t[:, :2])
+    assert np.isnan(empty["roc/auc"])
+    assert empty["pr/recall"] == 0
