@@ -16,6 +16,7 @@ from p2ch10.store import fill_store
 from p2ch12.training import BalancedLunaTrainingApp
 from p2ch13.training import SegmentationTrainingApp
 from p2ch14.nodule_analysis import (
+    OUR_THRESHOLD,
     SHIPPED,
     NoduleAnalysisApp,
     held_out_series,
@@ -29,7 +30,6 @@ from util.files import atomic_path, main_guard
 from util.paths import output_root, shown
 
 VAL_STRIDE = 5
-THRESHOLD = 0.5
 
 
 def main(arguments=None):
@@ -72,24 +72,24 @@ def main(arguments=None):
 
     step("Analysis of scans that neither network was trained on")
     app = NoduleAnalysisApp(
-        segmentation.folder / "last.state", classification.folder / "last.state", threshold=THRESHOLD
+        segmentation.folder / "last.state", classification.folder / "last.state", threshold=OUR_THRESHOLD
     )
     truth, results, sections = truth_by_series(), [], []
     for uid in held_out_series(VAL_STRIDE)[: options.scans]:
         ct = getCt(uid)
         result = app.analyse(ct, f"scan …{uid[-12:]}")
         results.append(result)
-        print_result(result, THRESHOLD)
-        score = score_scan(result.findings, truth[uid], THRESHOLD)
+        print_result(result, OUR_THRESHOLD)
+        score = score_scan(result.findings, truth[uid], OUR_THRESHOLD)
         told = (
             f"Annotated nodules: {len(truth[uid])}. Found {score.found}, filtered out by the classifier "
             f"{score.filtered}, missed {score.missed}; false positives {score.false_positives}."
         )
-        sections.append(scan_section(ct, result, THRESHOLD, told))
-    print_scores(results, truth, THRESHOLD)
+        sections.append(scan_section(ct, result, OUR_THRESHOLD, told))
+    print_scores(results, truth, OUR_THRESHOLD)
 
     output = output_root()
-    write_json(output / "nodules.json", results, THRESHOLD)
+    write_json(output / "nodules.json", results, OUR_THRESHOLD)
     write_csv(output / "nodules.csv", results)
     write_report(output / "report.html", sections)
     step(

@@ -30,6 +30,9 @@ from util.runtime import get_device, has_fast_bfloat16
 
 CROP_IRC = (32, 48, 48)
 SHIPPED = PROJECT / "data" / "p2ch14"
+# Our classifier is trained with as many nodules as non-nodules, but segmentation proposes about fifty
+# times more non-nodules; by Bayes' rule an even chance then stands at 50 / (50 + 1) of its probability.
+OUR_THRESHOLD = 0.98
 
 
 @dataclass
@@ -232,7 +235,11 @@ def main(arguments=None):
     parser.add_argument("--segmentation-path", metavar="P", help="weights of UNetWrapper")
     parser.add_argument("--classification-path", metavar="P", help="weights of LunaModel")
     parser.add_argument("--malignancy-path", metavar="P", help="weights of LunaModel trained on malignancy")
-    parser.add_argument("--threshold", type=float, default=0.5, help="least probability of a nodule")
+    parser.add_argument(
+        "--threshold",
+        type=float,
+        help=f"least probability of a nodule: {OUR_THRESHOLD} for the shipped classifier, 0.5 for others",
+    )
     parser.add_argument("--device", help="such as cpu or cuda:1; the course chooses by default")
     parser.add_argument("--json", metavar="F", help="write findings as JSON")
     parser.add_argument("--csv", metavar="F", help="write every candidate in LUNA16's submission format")
@@ -243,6 +250,8 @@ def main(arguments=None):
         names += held_out_series(options.val_stride)
     if not names:
         raise UserError("no scan given; name a file, a DICOM folder or a series UID, or use --run-validation")
+    if options.threshold is None:
+        options.threshold = 0.5 if options.classification_path else OUR_THRESHOLD
     app = NoduleAnalysisApp(
         options.segmentation_path,
         options.classification_path,
