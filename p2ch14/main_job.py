@@ -16,20 +16,20 @@ from p2ch10.store import fill_store
 from p2ch12.training import BalancedLunaTrainingApp
 from p2ch13.training import SegmentationTrainingApp
 from p2ch14.nodule_analysis import (
-    OUR_THRESHOLD,
     SHIPPED,
     NoduleAnalysisApp,
-    held_out_series,
     print_result,
+    series_of,
     write_csv,
     write_json,
 )
 from p2ch14.report import scan_section, write_report
-from p2ch14.scoring import print_scores, score_scan, truth_by_series
+from p2ch14.scoring import print_scores, score_scan, threshold_for, truth_by_series
 from util.files import atomic_path, main_guard
 from util.paths import output_root, shown
 
 VAL_STRIDE = 5
+THRESHOLD_SCANS = 8
 
 
 def main(arguments=None):
@@ -67,29 +67,33 @@ def main(arguments=None):
     )
     classification.main()
 
+    step("Threshold: chosen on training scans, at four false positives per scan")
+    app = NoduleAnalysisApp(segmentation.folder / "last.state", classification.folder / "last.state")
+    truth = truth_by_series()
+    seen = [app.analyse(getCt(uid), uid) for uid in series_of(VAL_STRIDE, held_out=False)[:THRESHOLD_SCANS]]
+    threshold = threshold_for(seen, truth)
+    print(f"a finding counts as a nodule from a probability of {threshold:.3f}")
     if options.ship:
-        ship({"segmentation": segmentation.model, "classification": classification.model})
+        ship("segmentation", segmentation.model)
+        ship("classification", classification.model, {"threshold": f"{threshold:.4f}"})
 
     step("Analysis of scans that neither network was trained on")
-    app = NoduleAnalysisApp(
-        segmentation.folder / "last.state", classification.folder / "last.state", threshold=OUR_THRESHOLD
-    )
-    truth, results, sections = truth_by_series(), [], []
-    for uid in held_out_series(VAL_STRIDE)[: options.scans]:
+    results, sections = [], []
+    for uid in series_of(VAL_STRIDE)[: options.scans]:
         ct = getCt(uid)
         result = app.analyse(ct, f"scan …{uid[-12:]}")
         results.append(result)
-        print_result(result, OUR_THRESHOLD)
-        score = score_scan(result.findings, truth[uid], OUR_THRESHOLD)
+        print_result(result, threshold)
+        score = score_scan(result.findings, truth[uid], threshold)
         told = (
             f"Annotated nodules: {len(truth[uid])}. Found {score.found}, filtered out by the classifier "
             f"{score.filtered}, missed {score.missed}; false positives {score.false_positives}."
         )
-        sections.append(scan_section(ct, result, OUR_THRESHOLD, told))
-    print_scores(results, truth, OUR_THRESHOLD)
+        sections.append(scan_section(ct, result, threshold, told))
+    print_scores(results, truth, threshold)
 
     output = output_root()
-    write_json(output / "nodules.json", results, OUR_THRESHOLD)
+    write_json(output / "nodules.json", results, threshold)
     write_csv(output / "nodules.csv", results)
     write_report(output / "report.html", sections)
     step(
@@ -97,12 +101,11 @@ def main(arguments=None):
     )
 
 
-def ship(models):
-    """Write the weights of `models` ({name: module}) to `data/p2ch14/name.safetensors`."""
-    for name, model in models.items():
-        state = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
-        with atomic_path(SHIPPED / f"{name}.safetensors") as temporary:
-            save_file(state, temporary)
+def ship(name, model, metadata=None):
+    """Write the weights of `model` to `data/p2ch14/name.safetensors`."""
+    state = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
+    with atomic_path(SHIPPED / f"{name}.safetensors") as temporary:
+        save_file(state, temporary, metadata)
 
 
 if __name__ == "__main__":

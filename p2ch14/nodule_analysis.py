@@ -12,9 +12,11 @@ import json
 import math
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors import safe_open
 from scipy import ndimage
 
 from p2ch10.dsets import Ct, getCandidateInfoList, getCt, irc2xyz, is_held_out, is_series_uid
@@ -30,9 +32,15 @@ from util.runtime import get_device, has_fast_bfloat16
 
 CROP_IRC = (32, 48, 48)
 SHIPPED = PROJECT / "data" / "p2ch14"
-# Our classifier is trained with as many nodules as non-nodules, but segmentation proposes about fifty
-# times more non-nodules; by Bayes' rule an even chance then stands at 50 / (50 + 1) of its probability.
-OUR_THRESHOLD = 0.98
+SHIPPED_CLASSIFIER = SHIPPED / "classification.safetensors"
+
+
+def threshold_of(path) -> float:
+    """The threshold that a classifier's file brings along (chosen on training scans), else 0.5."""
+    if Path(path).suffix != ".safetensors" or not Path(path).is_file():
+        return 0.5
+    with safe_open(path, framework="pt") as file:
+        return float((file.metadata() or {}).get("threshold", 0.5))
 
 
 @dataclass
@@ -80,7 +88,7 @@ class NoduleAnalysisApp:
             UNetWrapper(), segmentation or SHIPPED / "segmentation.safetensors", torch.channels_last
         )
         self.cls_model = self._ready(
-            LunaModel(), classification or SHIPPED / "classification.safetensors", torch.channels_last_3d
+            LunaModel(), classification or SHIPPED_CLASSIFIER, torch.channels_last_3d
         )
         self.malignancy_model = malignancy and self._ready(LunaModel(), malignancy, torch.channels_last_3d)
 
@@ -219,10 +227,10 @@ def open_scan(name) -> tuple[Ct, str]:
     return load_scan(name), shown(name)
 
 
-def held_out_series(val_stride) -> list[str]:
-    """Series UIDs of the scans on disk that training with `--val-stride` left aside."""
+def series_of(val_stride, held_out=True) -> list[str]:
+    """Series UIDs of the scans on disk that training with `--val-stride` left aside, or of the others."""
     series = sorted({candidate.series_uid for candidate in getCandidateInfoList()})
-    return [uid for uid in series if is_held_out(uid, val_stride)]
+    return [uid for uid in series if is_held_out(uid, val_stride) == held_out]
 
 
 def main(arguments=None):
@@ -238,7 +246,7 @@ def main(arguments=None):
     parser.add_argument(
         "--threshold",
         type=float,
-        help=f"least probability of a nodule: {OUR_THRESHOLD} for the shipped classifier, 0.5 for others",
+        help="least probability of a nodule; by default the one in the classifier's file, else 0.5",
     )
     parser.add_argument("--device", help="such as cpu or cuda:1; the course chooses by default")
     parser.add_argument("--json", metavar="F", help="write findings as JSON")
@@ -247,11 +255,11 @@ def main(arguments=None):
     options = parser.parse_args(arguments)
     names = list(options.scans)
     if options.run_validation:
-        names += held_out_series(options.val_stride)
+        names += series_of(options.val_stride)
     if not names:
         raise UserError("no scan given; name a file, a DICOM folder or a series UID, or use --run-validation")
     if options.threshold is None:
-        options.threshold = 0.5 if options.classification_path else OUR_THRESHOLD
+        options.threshold = threshold_of(options.classification_path or SHIPPED_CLASSIFIER)
     app = NoduleAnalysisApp(
         options.segmentation_path,
         options.classification_path,

@@ -79,6 +79,21 @@ def match_and_score(findings, nodules, threshold=0.5, threshold_mal=0.5):
     return table
 
 
+def threshold_for(results, truth, false_positives_per_scan=4.0) -> float:
+    """The lowest probability at which `results` keep at most so many false positives per scan, at least 0.5.
+
+    Choose it on scans whose figures are not reported: a threshold is a parameter like any other.
+    """
+    false = []
+    for result in results:
+        _, hitting = match(result.findings, truth.get(result.series_uid, []))
+        false += [f.probability for i, f in enumerate(result.findings) if i not in hitting]
+    allowed = int(false_positives_per_scan * len(results))
+    if len(false) <= allowed:
+        return 0.5
+    return max(float(np.nextafter(sorted(false, reverse=True)[allowed], 1)), 0.5)
+
+
 def print_scores(results, truth, threshold=0.5):
     """Print found, filtered, missed and false positives per scan, and the confusion table of all."""
     total, table = Score(0, 0, 0, 0), np.zeros((3, 4), dtype=int)

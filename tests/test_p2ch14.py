@@ -21,7 +21,7 @@ from p2ch13.model import UNetWrapper
 from p2ch14 import nodule_analysis
 from p2ch14.nodule_analysis import Finding, NoduleAnalysisApp, ScanResult, body_window
 from p2ch14.report import scan_section, write_report
-from p2ch14.scoring import match, match_and_score, score_scan
+from p2ch14.scoring import match, match_and_score, score_scan, threshold_for
 from util.paths import PROJECT
 
 
@@ -161,6 +161,16 @@ def test_confusion_table():
     ]  # fmt: skip
     table = match_and_score(findings, nodules)
     assert table.tolist() == [[0, 1, 0, 1], [1, 1, 1, 0], [0, 0, 0, 1]]
+
+
+def test_threshold_keeps_the_false_positives_asked_for():
+    marks = [finding((100 + i, 0, 0), 0.6 + 0.04 * i) for i in range(9)] + [finding((0, 0, 0), 0.99)]
+    result = ScanResult("1.2", "", 0.0, marks)
+    truth = {"1.2": [nodule((0, 0, 0))]}
+    for allowed in (0, 1, 4, 9):
+        threshold = threshold_for([result], truth, allowed)
+        assert score_scan(marks, truth["1.2"], threshold).false_positives == allowed
+    assert threshold_for([result], truth, 20) == 0.5
 
 
 def result_of(ct):
