@@ -140,7 +140,7 @@ def train_captioner(options, device):
         scores = model(prepare_scenes(pictures), told)  # (N, LONGEST, words)
         return F.cross_entropy(scores.flatten(0, 1), told[:, 1:].flatten(), ignore_index=NUMBER[PAD])
 
-    epochs = options.epochs or 10
+    epochs = options.epochs or 20
     model = fit(Captioner(), measure.stack(scenes), loss_of, epochs, 64, 3e-3, options.seed, device)
     pretrained.save(model, "captioner", options.out, words=list(WORDS))
     right, wrong = measure.captions_right(model)
