@@ -34,8 +34,8 @@ THRESHOLD_SCANS = 8
 
 def main(arguments=None):
     parser = argparse.ArgumentParser(prog="course.py run", description=__doc__.splitlines()[0])
-    parser.add_argument("--segmentation-epochs", type=int, default=12)
-    parser.add_argument("--classification-epochs", type=int, default=3)
+    parser.add_argument("--segmentation-epochs", type=int, default=10)
+    parser.add_argument("--classification-epochs", type=int, default=2)
     parser.add_argument("--segmentation-samples", type=int, default=1600, help="crops in an epoch")
     parser.add_argument("--classification-samples", type=int, default=4000, help="crops in an epoch")
     parser.add_argument("--scans", type=int, default=12, help="held-out scans to analyse at most")
