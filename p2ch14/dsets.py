@@ -1,0 +1,67 @@
+"""Malignant or benign? The nodules as a dataset of their own (chapter 14, "Getting malignancy information")."""
+
+import torch
+
+from p2ch10.dsets import LunaDataset
+from util.files import UserError
+
+# [benign, malignant]
+_LABELS = torch.tensor([[1, 0], [0, 1]])
+
+
+class MalignantLunaDataset(LunaDataset):
+    """Crops of annotated nodules, labelled benign or malignant.
+
+    Malignant means that two or more readers rated the nodule 4 or 5 of 5. Arguments as for
+    `LunaDataset`, where `ratio_int=0` gives each annotated nodule once, for validation. With
+    `ratio_int=1`, for training, every other item is a malignant nodule, and the rest are by turns
+    benign nodules and candidates that are no nodules, whose label is "benign" too.
+
+    An item: (crop float32 (1, 32, 48, 48) in HU, label int64 (2,) as [benign, malignant], series UID,
+    centre int64 (3,) as index, row, column). Raises `UserError` where balancing lacks a class.
+    """
+
+    def __init__(self, *args, ratio_int=0, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.ratio_int = ratio_int
+        annotated = [info for info in self.candidateInfo_list if info.hasAnnotation_bool]
+        self.mal_list = [info for info in annotated if info.isMal_bool]
+        self.ben_list = [info for info in annotated if not info.isMal_bool]
+        # Without balance the dataset is the annotated nodules, in the order that was asked for.
+        self.candidateInfo_list = annotated
+        if ratio_int and not (self.mal_list and self.ben_list and self.negative_list):
+            raise UserError(
+                f"balancing needs every class, but this split has {len(self.mal_list)} malignant and "
+                f"{len(self.ben_list)} benign nodules and {len(self.negative_list)} candidates that are none; "
+                "use more scans, another --val-stride, or lists with malignancy"
+            )
+
+    def __len__(self):
+        if self.ratio_int:
+            # Long enough that an epoch holds every annotated nodule at least once.
+            return max(2 * len(self.mal_list), 4 * len(self.ben_list))
+        return len(self.candidateInfo_list)
+
+    def candidate_at(self, ndx):
+        """The candidate behind item `ndx`; balanced: malignant, benign, malignant, no nodule, and again."""
+        if not self.ratio_int:
+            return self.candidateInfo_list[ndx]
+        turn, place = divmod(ndx, 4)
+        if place % 2 == 0:
+            return self.mal_list[(ndx // 2) % len(self.mal_list)]
+        infos = self.ben_list if place == 1 else self.negative_list
+        return infos[turn % len(infos)]
+
+    def shuffleSamples(self):
+        """Draw a new order of the candidates behind a balanced dataset; call it once per epoch."""
+        super().shuffleSamples()
+        if self.ratio_int:
+            for infos in (self.mal_list, self.ben_list):
+                infos[:] = [infos[i] for i in torch.randperm(len(infos)).tolist()]
+
+    def __getitems__(self, indices):
+        """The items of a whole batch, with the label of this task in place of chapter 10's."""
+        return [
+            (crop_t, _LABELS[int(self.candidate_at(ndx).isMal_bool)].clone(), series_uid, center_t)
+            for ndx, (crop_t, _, series_uid, center_t) in zip(indices, super().__getitems__(indices))
+        ]

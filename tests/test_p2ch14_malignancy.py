@@ -1,0 +1,313 @@
+"""Chapter 14: malignancy as a dataset, as a training, and as a question of statistics."""
+
+import math
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.metrics import roc_auc_score
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from torch.utils.data import TensorDataset
+
+from p2ch10 import dsets
+from p2ch10.dsets import CandidateInfoTuple
+from p2ch11.model import LunaModel
+from p2ch14.dsets import MalignantLunaDataset
+from p2ch14.malignancy import (
+    compare,
+    judge,
+    paired_bootstrap,
+    plot_rocs,
+    similar_pairs,
+    size_matched_auc,
+    wins,
+)
+from p2ch14.training import MalignancyTrainingApp
+from util.files import UserError
+
+both_classes = st.lists(
+    st.tuples(st.booleans(), st.integers(0, 6), st.floats(3, 30)), min_size=2, max_size=40
+).filter(lambda rows: len({row[0] for row in rows}) == 2)
+
+
+@given(both_classes)
+def test_areas_agree_with_scikit_learn(rows):
+    label, score, diameter = (np.array(column) for column in zip(*rows))
+    assert wins(label, score).mean() == pytest.approx(roc_auc_score(label, score))
+    # When every size counts as equal, the size-matched area is the area.
+    assert size_matched_auc(label, score, diameter, factor=100) == pytest.approx(roc_auc_score(label, score))
+
+
+@given(both_classes, st.sampled_from([1.0, 1.2, 1.6]))
+def test_size_matched_area_agrees_with_the_obvious_way(rows, factor):
+    won = [
+        1.0 if p[1] > n[1] else 0.5 if p[1] == n[1] else 0.0
+        for p in rows if p[0]
+        for n in rows if not n[0] and abs(math.log(p[2] / n[2])) <= math.log(factor) + 1e-12
+    ]  # fmt: skip
+    label, score, diameter = (np.array(column) for column in zip(*rows))
+    got = size_matched_auc(label, score, diameter, factor)
+    assert math.isnan(got) if not won else got == pytest.approx(sum(won) / len(won))
+
+
+def cohort(count=400, seed=0):
+    """Sizes and labels like LUNA16's, and a score that knows more than the size."""
+    rng = np.random.default_rng(seed)
+    label = rng.random(count) < 0.32
+    diameter = np.exp(np.where(label, rng.normal(2.48, 0.41, count), rng.normal(1.76, 0.29, count)))
+    return label, diameter, np.log(diameter) + 0.5 * label + rng.normal(0, 0.2, count)
+
+
+def test_matching_takes_the_size_away():
+    label, diameter, score = cohort()
+    assert roc_auc_score(label, diameter) > 0.85
+    assert 0.4 < size_matched_auc(label, diameter, diameter) < 0.7
+    assert size_matched_auc(label, score, diameter) > 0.75
+
+
+def test_paired_bootstrap_agrees_with_scikit_learn_draw_by_draw():
+    label, diameter, score = cohort(80)
+    series = np.arange(80) // 3
+    got = paired_bootstrap(label, score, diameter, series, draws=150, seed=5)
+    rng = np.random.default_rng(5)
+    count = series.max() + 1
+    differences = []
+    for _ in range(150):
+        chosen = np.concatenate([np.flatnonzero(series == g) for g in rng.integers(count, size=count)])
+        differences.append(
+            roc_auc_score(label[chosen], score[chosen]) - roc_auc_score(label[chosen], diameter[chosen])
+        )
+    assert got.auc == pytest.approx(roc_auc_score(label, score))
+    assert got.difference == pytest.approx(got.auc - roc_auc_score(label, diameter))
+    np.testing.assert_allclose(got.ci, np.percentile(differences, [2.5, 97.5]), atol=1e-12)
+
+
+def test_interval_tells_a_better_score_from_the_same_one():
+    label, diameter, score = cohort()
+    better = paired_bootstrap(label, score, diameter, draws=300)
+    assert better.ci[0] > 0
+    # The same order of nodules is the same area in every draw: the interval is a point.
+    same = paired_bootstrap(label, diameter**2, diameter, draws=300)
+    assert same.ci == (0, 0)
+    noise = np.random.default_rng(1).normal(0, 0.02, len(label))
+    low, high = paired_bootstrap(label, np.log(diameter) + noise, diameter, draws=300).ci
+    assert low < 0.005
+    assert high > -0.005
+
+
+def test_pairing_narrows_the_interval():
+    label, diameter, score = cohort(120)
+    paired = paired_bootstrap(label, score, diameter, draws=400)
+    unpaired = []
+    rng = np.random.default_rng(0)
+    for _ in range(400):
+        one, two = (rng.integers(len(label), size=len(label)) for _ in range(2))
+        unpaired.append(roc_auc_score(label[one], score[one]) - roc_auc_score(label[two], diameter[two]))
+    low, high = np.percentile(unpaired, [2.5, 97.5])
+    assert paired.ci[1] - paired.ci[0] < 0.8 * (high - low)
+
+
+def test_one_class_alone_is_a_sentence():
+    with pytest.raises(UserError, match="both classes"):
+        paired_bootstrap([True, True], [1, 2], [1, 2])
+
+
+def test_pairs_of_similar_size():
+    pairs = similar_pairs([True, True, False, False], [10.0, 20.0, 12.0, 12.1])
+    assert pairs.tolist() == [[True, False], [False, False]]
+
+
+# --- the dataset --------------------------------------------------------------------------------------
+
+
+def info(number, kind):
+    """A candidate at voxel (20, 30, number); kind: malignant, benign, unsized (no annotation), other."""
+    return CandidateInfoTuple(
+        kind != "other", kind in ("malignant", "benign"), kind == "malignant",
+        8.0 if kind in ("malignant", "benign") else 0.0, "1.7", (float(number), 0.0, 0.0),
+    )  # fmt: skip
+
+
+@pytest.fixture
+def infos(monkeypatch):
+    """Three malignant, five benign, one unsized nodule and seven others; crops hold their number."""
+
+    def crop(series_uid, center_xyz, width_irc):
+        return np.full(width_irc, center_xyz[0], dtype=np.int16), dsets.IrcTuple(20, 30, int(center_xyz[0]))
+
+    monkeypatch.setattr(dsets, "getCtRawCandidate", crop)
+    kinds = ["malignant"] * 3 + ["benign"] * 5 + ["unsized"] + ["other"] * 7
+    return [info(number, kind) for number, kind in enumerate(kinds)]
+
+
+def test_unbalanced_set_is_every_annotated_nodule_once(infos):
+    dataset = MalignantLunaDataset(candidateInfo_list=infos)
+    items = [dataset[n] for n in range(len(dataset))]
+    assert sorted(int(center[2]) for *_, center in items) == list(range(8))
+    for crop, label, _, center in items:
+        assert label.tolist() == ([0, 1] if center[2] < 3 else [1, 0])
+        assert (crop == float(center[2])).all()
+
+
+def test_balanced_set_takes_turns_and_holds_every_nodule(infos):
+    dataset = MalignantLunaDataset(candidateInfo_list=infos, ratio_int=1)
+    chosen = [dataset.candidate_at(n) for n in range(len(dataset))]
+    assert [c.isMal_bool for c in chosen] == [n % 2 == 0 for n in range(len(chosen))]
+    assert [c.isNodule_bool for c in chosen[1::2]] == [n % 2 == 0 for n in range(len(chosen) // 2)]
+    assert {c for c in chosen if c.hasAnnotation_bool} == {i for i in infos if i.hasAnnotation_bool}
+    assert not any(c.isNodule_bool and not c.hasAnnotation_bool for c in chosen)
+    labels = torch.stack([label for _, label, _, _ in dataset.__getitems__(range(len(dataset)))])
+    assert labels[:, 1].tolist() == [int(c.isMal_bool) for c in chosen]
+    before = list(dataset.ben_list)
+    torch.manual_seed(1)
+    dataset.shuffleSamples()
+    assert dataset.ben_list != before
+    assert set(dataset.ben_list) == set(before)
+
+
+def test_balancing_without_a_class_is_a_sentence(infos):
+    with pytest.raises(UserError, match="0 malignant and 5 benign"):
+        MalignantLunaDataset(candidateInfo_list=infos[3:], ratio_int=1)
+
+
+# --- fine-tuning --------------------------------------------------------------------------------------
+
+
+class ToyMalignancyApp(MalignancyTrainingApp):
+    """The real app on sixteen crops: large bright blobs are malignant."""
+
+    def _loader(self):
+        generator = torch.Generator().manual_seed(3)
+        label = torch.arange(16) % 2
+        crops = torch.randn(16, 1, 32, 48, 48, generator=generator) * 40 - 850
+        crops[:, :, 12:20, 18:30, 18:30] += 800 * label[:, None, None, None, None]
+        self.val_set = SimpleNamespace(
+            candidateInfo_list=[SimpleNamespace(diameter_mm=float(5 + 6 * is_mal)) for is_mal in label]
+        )
+        return self.make_loader(
+            TensorDataset(
+                crops, torch.stack([1 - label, label], dim=1), torch.arange(16), torch.zeros(16, 3)
+            ),
+            shuffle=False,
+        )
+
+    initTrainDl = initValDl = _loader
+
+
+@pytest.fixture(scope="module")
+def classifier(tmp_path_factory):
+    """A classifier whose batch norm has seen other data than the toy crops."""
+    torch.manual_seed(4)
+    model = LunaModel()
+    model.tail_batchnorm.running_mean.fill_(-700)
+    model.tail_batchnorm.running_var.fill_(300**2)
+    path = tmp_path_factory.mktemp("classifier") / "classification.state"
+    torch.save({"model_state": model.state_dict()}, path)
+    return path, model.state_dict()
+
+
+def toy(*more):
+    return ToyMalignancyApp(["--malignant", "--batch-size", "8", "--device", "cpu", "--epochs", "1", *more])
+
+
+@pytest.mark.parametrize(
+    ("depth", "learning"), [(1, {"head_linear"}), (2, {"head_linear", "block4"})]
+)  # fmt: skip
+def test_frozen_parts_stay_exactly_as_they_are(clean_output, classifier, depth, learning):
+    path, before = classifier
+    app = toy("--finetune", str(path), "--finetune-depth", str(depth))
+    app.main()
+    changed = {
+        name.split(".")[0]
+        for name, value in app.model.state_dict().items()
+        if not torch.equal(value, before[name])
+    }
+    assert changed == learning
+    assert {n.split(".")[0] for n, p in app.model.named_parameters() if p.requires_grad} == learning
+
+
+def test_without_eval_mode_the_batch_norm_would_have_drifted(clean_output, classifier):
+    """Guards the test above: gradients switched off are not enough."""
+    path, before = classifier
+
+    class Careless(ToyMalignancyApp):
+        def doTraining(self, epoch_ndx, train_dl):
+            self.model.train()
+            return self._run_epoch(epoch_ndx, train_dl, "training")
+
+    app = Careless(["--malignant", "--finetune", str(path), "--batch-size", "8", "--device", "cpu"])
+    app.main()
+    assert not torch.equal(app.model.tail_batchnorm.running_mean, before["tail_batchnorm.running_mean"])
+
+
+def test_head_starts_afresh_and_the_rest_from_the_file(clean_output, classifier):
+    path, before = classifier
+    app = toy("--finetune", str(path))
+    same = {name for name, value in app.model.state_dict().items() if torch.equal(value, before[name])}
+    assert same == set(before) - {"head_linear.weight", "head_linear.bias"}
+
+
+def test_training_learns_and_tensorboard_gets_curves_and_histograms(clean_output):
+    app = toy("--epochs", "4")
+    history = app.main()
+    assert history[-1]["val"]["roc/auc"] > 0.9
+    assert history[-1]["val"]["roc/auc_diameter"] == 1
+    log = EventAccumulator(str(next((app.folder / "runs").glob("*-val"))), size_guidance={"histograms": 0})
+    tags = log.Reload().Tags()
+    assert {"probability/benign", "probability/malignant"} <= set(tags["histograms"])
+    assert "roc" in tags["images"]
+    assert "roc/auc" in tags["scalars"]
+    assert log.Histograms("probability/malignant")[-1].histogram_value.num == 8
+    assert app.folder.parent.name == "p2ch14"
+
+
+def test_metrics_of_one_class_do_not_fail(clean_output):
+    app = toy()
+    metrics = app.logMetrics(1, "val", torch.zeros(3, 5))
+    assert math.isnan(metrics["roc/auc"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--finetune", "x.state"], "add --malignant"),
+        (["--malignant", "--finetune"], "--finetune needs the weights file"),
+        (["--malignant", "--finetune", "nowhere.state"], "there is no weights file"),
+        (["--malignant", "--finetune-depth", "9", "--finetune", "x.state"], "a number from 1 to 6"),
+        (["--malignant", "--finetune-depth", "0", "--finetune", "x.state"], "a number from 1 to 6"),
+    ],
+)
+def test_forgotten_or_wrong_options_are_one_sentence(clean_output, arguments, said):
+    with pytest.raises(UserError, match=said) as caught:
+        MalignancyTrainingApp(arguments)
+    assert "\n" not in str(caught.value)
+
+
+# --- judging ------------------------------------------------------------------------------------------
+
+
+def test_judge_keeps_the_order_and_compare_measures_both_ways(infos):
+    dataset = MalignantLunaDataset(candidateInfo_list=infos)
+
+    class ByBrightness(torch.nn.Module):
+        def forward(self, crops):
+            p = crops.mean(dim=(1, 2, 3, 4)) / 10
+            return None, torch.stack([1 - p, p], dim=1)
+
+    score = judge(ByBrightness(), dataset, batch_size=3, device="cpu")
+    np.testing.assert_allclose(score * 10, [i.center_xyz[0] for i in dataset.candidateInfo_list], atol=1e-4)
+    parts = compare(dataset, {"dark is malignant": -score}, draws=20)["dark is malignant"]
+    # All diameters are equal here: the diameter knows nothing, and every pair is matched.
+    for part in parts.values():
+        assert (part.auc, part.auc_baseline) == (1.0, 0.5)
+
+
+def test_roc_figure_names_every_curve():
+    label, diameter, score = cohort(60)
+    axis = plot_rocs(label, {"diameter": diameter, "network": score})
+    names = [text.get_text() for text in axis.get_legend().get_texts()]
+    assert [name.split(",")[0] for name in names] == ["diameter", "network", "by chance"]
+    assert f"{roc_auc_score(label, diameter):.3f}" in names[0]
