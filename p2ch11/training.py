@@ -24,10 +24,11 @@ from torch.utils.data import BatchSampler, DataLoader, RandomSampler, Sequential
 
 from p2ch10.dsets import LunaDataset
 from p2ch11.model import LunaModel
+from p2ch11.parallel import share_batch_norm
 from util.files import UserError, atomic_path, main_guard
 from util.paths import output_root, shown
 from util.progress import enumerateWithEstimate
-from util.runtime import get_device, has_fast_bfloat16, seed_everything
+from util.runtime import get_device, has_fast_bfloat16, keep_freed_memory, seed_everything
 
 # Rows of the metrics tensor, one column per sample of an epoch.
 METRICS_LABEL_NDX = 0
@@ -92,6 +93,8 @@ class LunaTrainingApp:
                 distributed.init_process_group("nccl" if self.device.type == "cuda" else "gloo")
         self.is_fast = not self.cli_args.plain
         self.use_bfloat16 = self.is_fast and has_fast_bfloat16(self.device)
+        if self.is_fast:
+            keep_freed_memory()
         self.totalTrainingSamples_count = 0
         self.first_epoch = 1
         self.best_score = -math.inf
@@ -99,6 +102,8 @@ class LunaTrainingApp:
         self._writers = {}
         seed_everything(self.cli_args.seed)
         self.model = self.initModel()
+        if self.world_size > 1:
+            self.model = share_batch_norm(self.model)
         self.optimizer = self.initOptimizer()
         if self.cli_args.resume:
             self.load_checkpoint()
@@ -155,11 +160,20 @@ class LunaTrainingApp:
 
     def initTrainDl(self) -> DataLoader:
         dataset = LunaDataset(val_stride=self.cli_args.val_stride, isValSet_bool=False)
-        return self.make_loader(dataset, shuffle=True)
+        return self.make_loader(self.with_nodules(dataset, "training"), shuffle=True)
 
     def initValDl(self) -> DataLoader:
         dataset = LunaDataset(val_stride=self.cli_args.val_stride, isValSet_bool=True)
-        return self.make_loader(dataset, shuffle=False)
+        return self.make_loader(self.with_nodules(dataset, "validation"), shuffle=False)
+
+    def with_nodules(self, dataset, split):
+        """`dataset`, if it holds a nodule; without one, nothing can be learnt or measured."""
+        if len(dataset) and not dataset.pos_list:
+            raise UserError(
+                f"the {split} split holds {len(dataset)} candidates but no nodule; "
+                "generate or download more scans, or change --val-stride"
+            )
+        return dataset
 
     def make_loader(self, dataset, shuffle: bool) -> DataLoader:
         if len(dataset) == 0:
@@ -203,6 +217,7 @@ class LunaTrainingApp:
             if every and (epoch_ndx % every == 0 or epoch_ndx == self.cli_args.epochs):
                 val_metrics_t = self.doValidation(epoch_ndx, val_dl)
                 entry["val"] = self.logMetrics(epoch_ndx, "val", val_metrics_t)
+                self.logImages(epoch_ndx, "val", val_dl, val_metrics_t)
                 score = self.score(entry["val"])
             entry["seconds"] = time.perf_counter() - start
             self.history.append(entry)
@@ -300,7 +315,35 @@ class LunaTrainingApp:
             f"pos {metrics['correct/pos']:6.2f} % ({int(correct[label].sum())} of {int(label.sum())})"
         )
         self.log_scalars(mode_str, metrics)
+        if self.is_main:
+            for name, members in (("neg", ~label), ("pos", label)):
+                if members.any():
+                    self.writer(mode_str).add_histogram(
+                        f"probability/{name}",
+                        metrics_t[METRICS_PRED_NDX, members],
+                        self.totalTrainingSamples_count,
+                    )
         return metrics
+
+    def logImages(self, epoch_ndx, mode_str, loader, metrics_t, count=4):
+        """Show TensorBoard the middle slices of the candidates that the network judges worst.
+
+        One row of nodules with the lowest probabilities, one of others with the highest; each (1, H, W),
+        HU -1000 to 400 as black to white. Only with one process: else the order is another.
+        """
+        if self.world_size > 1:
+            return
+        label, probability = metrics_t[METRICS_LABEL_NDX] > 0.5, metrics_t[METRICS_PRED_NDX]
+        for name, members, worst_first in (
+            ("missed", label, probability),
+            ("false_alarm", ~label, -probability),
+        ):
+            indices = torch.nonzero(members)[:, 0]
+            chosen = indices[torch.argsort(worst_first[indices])][:count].tolist()
+            if chosen:
+                crops = torch.stack([loader.dataset[i][0] for i in chosen])  # (count, 1, D, H, W)
+                slices = ((crops[:, :, crops.shape[2] // 2] + 1000) / 1400).clamp(0, 1)
+                self.writer(mode_str).add_images(f"worst/{name}", slices, self.totalTrainingSamples_count)
 
     def score(self, val_metrics) -> float:
         """What `best.state` is the best of; NaN counts as the worst."""
@@ -352,13 +395,25 @@ class LunaTrainingApp:
         path = self.folder / "last.state"
         if not path.exists():
             return
-        state = torch.load(path, map_location=self.device, weights_only=True)
+        state = read_state(path, self.device)
+        missing = {"model_state", "optimizer_state", "epoch"} - set(state)
+        if missing:
+            raise UserError(
+                f"{shown(path)} is no checkpoint of this course (it lacks {sorted(missing)[0]}); "
+                "move it away and start without --resume"
+            )
         load_weights_into(self.model, state["model_state"], path)
-        self.optimizer.load_state_dict(state["optimizer_state"])
+        try:
+            self.optimizer.load_state_dict(state["optimizer_state"])
+        except (ValueError, KeyError) as error:
+            raise UserError(
+                f"{shown(path)} comes from a training of other layers or another optimizer; "
+                "use the same options as then, or start without --resume"
+            ) from error
         self.first_epoch = state["epoch"] + 1
         self.totalTrainingSamples_count = state["totalTrainingSamples_count"]
         self.best_score = state["best_score"]
-        print(f"resuming after epoch {state['epoch']} from {shown(path)}")
+        self.say(f"resuming after epoch {state['epoch']} from {shown(path)}")
 
 
 def load_weights(model, path):
@@ -369,21 +424,27 @@ def load_weights(model, path):
     path = Path(path)
     if not path.is_file():
         raise UserError(f"there is no weights file {shown(path)}; train one or leave the option out")
+    state = read_state(path)
+    return load_weights_into(model, state.get("model_state", state), path)
+
+
+def read_state(path, device="cpu") -> dict:
+    """What a `.state` or safetensors file holds; `UserError` for one that is damaged or something else."""
     try:
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file
 
             state = load_file(path)
         else:
-            state = torch.load(path, map_location="cpu", weights_only=True)
+            state = torch.load(path, map_location=device, weights_only=True)
+        if not isinstance(state, dict):
+            raise TypeError("not a dictionary")
     except Exception as error:
         raise UserError(
             f"{shown(path)} is no readable weights file ({type(error).__name__}); "
-            "it may be damaged: fetch it again"
+            "it may be damaged: fetch it again, or train anew without --resume"
         ) from error
-    if isinstance(state, dict) and "model_state" in state:
-        state = state["model_state"]
-    return load_weights_into(model, state, path)
+    return state
 
 
 def load_weights_into(model, state, path):

@@ -38,7 +38,7 @@ class BalancedLunaTrainingApp(LunaTrainingApp):
         dataset = LunaDataset(
             val_stride=self.cli_args.val_stride, isValSet_bool=False, ratio_int=int(self.cli_args.balanced)
         )
-        return self.make_loader(dataset, shuffle=True)
+        return self.make_loader(self.with_nodules(dataset, "training"), shuffle=True)
 
     def computeBatchLoss(self, batch_ndx, batch_tup, batch_size, metrics_g):
         if self.model.training:

@@ -19,6 +19,22 @@ METRICS_FP_NDX = 3
 METRICS_SIZE = 4
 
 
+def overlay(slice_hu, label, predicted):
+    """A slice as a picture, float (3, H, W) in [0, 1]: found green, missed orange, marked wrongly red.
+
+    slice_hu: (H, W) HU; label, predicted: (H, W) bool.
+    """
+    picture = ((slice_hu + 1000) / 1400).clamp(0, 1).expand(3, -1, -1).clone()
+    for where, colour in (
+        (label & predicted, (0.0, 1.0, 0.0)),
+        (label & ~predicted, (1.0, 0.6, 0.0)),
+        (~label & predicted, (1.0, 0.0, 0.0)),
+    ):
+        # Half the colour, half the slice: what lies beneath stays visible.
+        picture[:, where] = 0.5 * picture[:, where] + 0.5 * torch.tensor(colour)[:, None]
+    return picture
+
+
 class SegmentationTrainingApp(LunaTrainingApp):
     """Trains `UNetWrapper` on crops around nodules; validates on whole slices of held-out scans."""
 
@@ -117,6 +133,23 @@ class SegmentationTrainingApp(LunaTrainingApp):
         )
         self.log_scalars(mode_str, metrics)
         return metrics
+
+    def logImages(self, epoch_ndx, mode_str, loader, metrics_t, count=4):
+        """Show TensorBoard slices with what was found (green), missed (orange) and marked wrongly (red).
+
+        `count` slices, spread over the validation set; the same ones every time, so that TensorBoard's
+        slider over the epochs shows how the marks change.
+        """
+        if not self.is_main:
+            return
+        dataset = loader.dataset
+        self.model.eval()
+        for place in range(min(count, len(dataset))):
+            slices_t, label_t, _series_uid, _slice_ndx = dataset[place * len(dataset) // count]
+            with torch.inference_mode(), self.autocast():
+                prediction_g = self.model(slices_t[None].to(self.device))
+            marked = overlay(slices_t[len(slices_t) // 2], label_t[0], prediction_g[0, 0].float().cpu() > 0.5)
+            self.writer(mode_str).add_image(f"slice/{place}", marked, self.totalTrainingSamples_count)
 
     def score(self, val_metrics):
         """Recall: what segmentation misses, no later step can find."""

@@ -1,5 +1,6 @@
 """Chapter 11: the classifier, its training loop, its checkpoints."""
 
+import copy
 import json
 import math
 import os
@@ -11,7 +12,9 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, TensorDataset
 
+from p2ch10.dsets import CandidateInfoTuple, LunaDataset
 from p2ch11.model import LunaBlock, LunaModel
+from p2ch11.parallel import SharedBatchNorm, share_batch_norm
 from p2ch11.training import METRICS_SIZE, LunaTrainingApp, load_weights
 from util.files import UserError
 
@@ -118,6 +121,62 @@ def test_nan_ends_the_training_with_a_sentence(clean_output):
         Broken(arguments(1)).main()
 
 
+def test_tensorboard_gets_scalars_histograms_and_the_worst_candidates(clean_output):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    app = ToyApp(arguments(2))
+    app.main()
+    logged = EventAccumulator(str(next(app.folder.glob("runs/*-val")))).Reload()
+    tags = logged.Tags()
+    assert {"loss/all", "correct/pos"} <= set(tags["scalars"])
+    assert {"probability/neg", "probability/pos"} <= set(tags["histograms"])
+    assert {"worst/missed/0", "worst/false_alarm/0"} <= {tag.split("/image")[0] for tag in tags["images"]} or {
+        "worst/missed",
+        "worst/false_alarm",
+    } <= set(tags["images"])
+    assert [event.step for event in logged.Scalars("loss/all")] == [16, 32]
+
+
+def test_shared_batch_norm_equals_pytorchs_own():
+    torch.manual_seed(0)
+    plain = LunaModel()
+    shared = share_batch_norm(copy.deepcopy(plain))
+    assert list(shared.state_dict()) == list(plain.state_dict())
+    assert isinstance(shared.tail_batchnorm, SharedBatchNorm)
+    batch = torch.randn(2, 1, 32, 48, 48) * 300 - 500
+    assert torch.equal(shared(batch)[0], plain(batch)[0])
+    assert torch.equal(shared.tail_batchnorm.running_var, plain.tail_batchnorm.running_var)
+
+
+@pytest.mark.parametrize("damage", ["text", "other shape", "no optimizer", "other optimizer"])
+def test_resuming_from_a_bad_checkpoint_is_one_sentence(clean_output, damage):
+    app = ToyApp(arguments(1))
+    app.save_checkpoint(1, 0.5)
+    path = app.folder / "last.state"
+    state = torch.load(path, weights_only=True)
+    if damage == "other shape":
+        state["model_state"]["head_linear.weight"] = torch.zeros(2, 7)
+    elif damage == "no optimizer":
+        del state["optimizer_state"]
+    elif damage == "other optimizer":
+        state["optimizer_state"]["param_groups"] *= 2
+    torch.save(state, path)
+    if damage == "text":
+        path.write_text("these are no weights")
+    with pytest.raises(UserError, match=r"last\.state"):
+        ToyApp(arguments(2, "--resume"))
+
+
+def test_a_split_without_nodules_is_one_sentence(clean_output):
+    class NoNodules(LunaTrainingApp):
+        def __init__(self):
+            pass
+
+    dataset = LunaDataset(candidateInfo_list=[CandidateInfoTuple(False, False, False, 0.0, "1.2", (0, 0, 0))])
+    with pytest.raises(UserError, match="no nodule"):
+        NoNodules().with_nodules(dataset, "validation")
+
+
 def test_metrics_of_an_empty_class_do_not_fail(clean_output):
     app = ToyApp(arguments(1))
     metrics_t = torch.zeros(METRICS_SIZE, 5)
@@ -162,11 +221,6 @@ def test_log_folder_that_cannot_be_written_is_one_sentence(clean_output):
         app.writer("trn")
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=AssertionError,
-    reason="validation loss differs by about 7 %; likely each process's own batch norm statistics",
-)
 def test_two_processes_follow_the_loss_curve_of_one(clean_output, tmp_path):
     script = tmp_path / "toy.py"
     script.write_text(
@@ -190,4 +244,5 @@ def test_two_processes_follow_the_loss_curve_of_one(clean_output, tmp_path):
         ToyApp(arguments(2, "--plain", "one")).main(), json.loads(out.read_text()), strict=True
     ):
         for mode in ("trn", "val"):
-            assert two[mode]["loss/all"] == pytest.approx(one[mode]["loss/all"], rel=0.05), mode
+            assert two[mode]["loss/all"] == pytest.approx(one[mode]["loss/all"], rel=0.001), mode
+            assert two[mode]["correct/all"] == one[mode]["correct/all"], mode

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from p2ch13.dsets import nodule_box, nodule_truth, slices_with_context, truth_of_slice
 from p2ch13.model import SegmentationAugmentation, UNetWrapper
-from p2ch13.training import SegmentationTrainingApp
+from p2ch13.training import SegmentationTrainingApp, overlay
 
 PUBLISHED = json.loads((Path(__file__).parent / "published_checkpoints.json").read_text())
 
@@ -116,3 +116,11 @@ def test_metrics_are_areas(clean_output):
     assert metrics["percent_all/fp"] == pytest.approx(100)
     assert app.score(metrics) == metrics["pr/recall"]
     assert app.logMetrics(1, "val", torch.zeros(4, 3))["pr/recall"] == 0
+
+
+def test_overlay_paints_found_missed_and_wrong():
+    label = torch.tensor([[True, True, False, False]])
+    predicted = torch.tensor([[True, False, True, False]])
+    picture = overlay(torch.full((1, 4), -1000.0), label, predicted)
+    expected = [(0, 0.5, 0), (0.5, 0.3, 0), (0.5, 0, 0), (0, 0, 0)]
+    torch.testing.assert_close(picture[:, 0].T, torch.tensor(expected))

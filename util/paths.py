@@ -4,6 +4,8 @@ COURSE_DATA       real data that you brought or downloaded   (default data/downl
 COURSE_OUTPUT     everything a run writes                    (default output)
 COURSE_GENERATED  generated stand-ins, made once             (default data/generated)
 COURSE_CACHE      compressed copies of scans, made once      (default data/cache)
+
+A relative path counts from the project's folder, so that it means the same in a notebook and in a shell.
 """
 
 import os
@@ -14,7 +16,7 @@ PROJECT = Path(__file__).resolve().parent.parent
 
 def _from_environment(variable: str, default: Path) -> Path:
     value = os.environ.get(variable)
-    return Path(value).expanduser().resolve() if value else default
+    return (PROJECT / Path(value).expanduser()).resolve() if value else default
 
 
 def data_root() -> Path:

@@ -1,7 +1,9 @@
 """The device to compute on, and one place to set every random seed."""
 
+import ctypes
 import os
 import random
+import sys
 
 import numpy as np
 import torch
@@ -41,3 +43,18 @@ def has_fast_bfloat16(device: torch.device) -> bool:
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     return device.type == "cpu" and bool(torch.cpu.get_capabilities().get("avx512_bf16", False))
+
+
+def keep_freed_memory():
+    """Let this process keep the memory it frees, for the next tensor of that size (Linux with glibc).
+
+    By default glibc hands every large block back to the system at once and must ask for zeroed pages
+    again at the next step, which costs a training step on the CPU about a quarter of its time.
+    """
+    if not sys.platform.startswith("linux"):
+        return
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        trim_threshold, mmap_max = -1, -4  # M_TRIM_THRESHOLD and M_MMAP_MAX of malloc.h
+        mallopt(mmap_max, 0)
+        mallopt(trim_threshold, 2**31 - 1)

@@ -1,0 +1,63 @@
+"""Batch normalisation that several processes share, so that together they see what one would (chapter 11)."""
+
+import torch
+from torch import distributed, nn
+
+
+class _SumOverProcesses(torch.autograd.Function):
+    """The sum of a tensor over all processes; its gradient is summed over all processes, too."""
+
+    @staticmethod
+    def forward(_context, value):
+        value = value.contiguous().clone()
+        distributed.all_reduce(value)
+        return value
+
+    @staticmethod
+    def backward(_context, gradient):
+        gradient = gradient.contiguous().clone()
+        distributed.all_reduce(gradient)
+        return gradient
+
+
+class SharedBatchNorm(nn.modules.batchnorm._BatchNorm):
+    """Batch normalisation over the batches of all processes: mean and variance of the whole.
+
+    Works on any device and backend (PyTorch's own `SyncBatchNorm` wants a GPU). (N, C, …) to the same
+    shape. With one process, or in evaluation, it is ordinary batch normalisation.
+    """
+
+    def _check_input_dim(self, input):
+        if input.dim() < 2:
+            raise ValueError(f"expected (N, C, …), not {tuple(input.shape)}")
+
+    def forward(self, input):
+        if not (self.training and distributed.is_initialized() and distributed.get_world_size() > 1):
+            return super().forward(input)
+        values = input.float()
+        rest = [axis for axis in range(values.dim()) if axis != 1]
+        shape = [1, -1] + [1] * (values.dim() - 2)
+        here = values.new_full((1,), values.numel() / values.shape[1])
+        total = _SumOverProcesses.apply(torch.cat([values.sum(rest), here]))
+        count = total[-1].detach()
+        mean = total[:-1] / count  # (C,)
+        centered = values - mean.view(shape)
+        variance = _SumOverProcesses.apply(centered.square().sum(rest)) / count
+        with torch.no_grad():
+            self.num_batches_tracked += 1
+            self.running_mean.lerp_(mean, self.momentum)
+            self.running_var.lerp_(variance * count / (count - 1), self.momentum)
+        out = centered * torch.rsqrt(variance + self.eps).view(shape)
+        return (out * self.weight.view(shape) + self.bias.view(shape)).to(input.dtype)
+
+
+def share_batch_norm(module):
+    """`module` with every batch normalisation in it replaced by a shared one; parameters and names stay."""
+    if isinstance(module, nn.modules.batchnorm._BatchNorm):
+        shared = SharedBatchNorm(module.num_features, module.eps, module.momentum, module.affine)
+        shared.to(module.weight.device)
+        shared.load_state_dict(module.state_dict())
+        return shared
+    for name, child in module.named_children():
+        setattr(module, name, share_batch_norm(child))
+    return module
