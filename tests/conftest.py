@@ -4,11 +4,16 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from util.paths import PROJECT
 
 # Real files for checks may stand beside the project; tests that want them skip where they are absent.
 REAL = PROJECT.parent / "shared" / "real"
+
+# A first call may compile or load something; how long one takes is no property to test.
+settings.register_profile("course", deadline=None)
+settings.load_profile("course")
 
 os.environ.setdefault("COURSE_OFFLINE", "1")
 os.environ["COURSE_OUTPUT"] = str(PROJECT / "output" / "tests")

@@ -39,6 +39,22 @@ def a_volume():
     return torch.randn(4, 1, 8, 12, 12, generator=generator) * 300 - 400
 
 
+@given(st.integers(0, 10_000), st.integers(1, 9), st.integers(1, 3))
+def test_slice_by_slice_resampling_equals_pytorchs_own_in_3d(seed, depth, channels):
+    generator = torch.Generator().manual_seed(seed)
+    volume = torch.randn(3, channels, depth, 7, 6, generator=generator)
+    affine = random_affine(3, 3, Strengths(flip=True, offset=0.5, scale=0.4, rotate=True), None, generator)
+    grid = torch.nn.functional.affine_grid(affine, list(volume.shape), align_corners=False)
+    expected = torch.nn.functional.grid_sample(volume, grid, padding_mode="border", align_corners=False)
+    torch.testing.assert_close(transform(volume, affine), expected, rtol=0, atol=1e-4)
+
+
+def test_a_tilted_volume_is_resampled_in_3d():
+    volume = torch.arange(27.0).reshape(1, 1, 3, 3, 3)
+    turn = torch.tensor([[[0, 0, 1, 0], [0, 1, 0, 0], [1, 0, 0, 0.0]]])  # x and z change places
+    torch.testing.assert_close(transform(volume, turn), volume.transpose(2, 4))
+
+
 def test_zero_strength_is_the_identity_to_the_bit():
     volume = a_volume()
     assert torch.equal(augment(volume, Strengths()), volume)
