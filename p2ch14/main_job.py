@@ -16,6 +16,7 @@ from p2ch10.store import fill_store
 from p2ch12.training import BalancedLunaTrainingApp
 from p2ch13.training import SegmentationTrainingApp
 from p2ch14.nodule_analysis import (
+    OWN_GROUPING,
     SHIPPED,
     NoduleAnalysisApp,
     print_result,
@@ -68,13 +69,18 @@ def main(arguments=None):
     classification.main()
 
     step("Threshold: chosen on training scans, at four false positives per scan")
-    app = NoduleAnalysisApp(segmentation.folder / "last.state", classification.folder / "last.state")
+    app = NoduleAnalysisApp(
+        segmentation.folder / "last.state",
+        classification.folder / "last.state",
+        grouping=OWN_GROUPING["grouping"],
+        mask_threshold=float(OWN_GROUPING["mask_threshold"]),
+    )
     truth = truth_by_series()
     seen = [app.analyse(getCt(uid), uid) for uid in series_of(VAL_STRIDE, held_out=False)[:THRESHOLD_SCANS]]
     threshold = threshold_for(seen, truth)
     print(f"a finding counts as a nodule from a probability of {threshold:.3f}")
     if options.ship:
-        ship("segmentation", segmentation.model)
+        ship("segmentation", segmentation.model, OWN_GROUPING)
         ship("classification", classification.model, {"threshold": f"{threshold:.4f}"})
 
     step("Analysis of scans that neither network was trained on")

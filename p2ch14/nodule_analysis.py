@@ -10,14 +10,15 @@ import argparse
 import csv
 import json
 import math
+import os
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import SimpleITK as sitk
 import torch
 from safetensors import safe_open
-from scipy import ndimage
 
 from p2ch10.dsets import Ct, getCandidateInfoList, getCt, irc2xyz, is_held_out, is_series_uid
 from p2ch10.scans import load_scan
@@ -25,6 +26,7 @@ from p2ch11.model import LunaModel
 from p2ch11.training import load_weights
 from p2ch13.dsets import slices_with_context
 from p2ch13.model import UNetWrapper
+from p2ch14.grouping import WAYS, group_voxels
 from util.files import UserError, atomic_path, main_guard
 from util.paths import PROJECT, shown
 from util.progress import enumerateWithEstimate
@@ -32,15 +34,38 @@ from util.runtime import get_device, has_fast_bfloat16
 
 CROP_IRC = (32, 48, 48)
 SHIPPED = PROJECT / "data" / "p2ch14"
+SHIPPED_SEGMENTATION = SHIPPED / "segmentation.safetensors"
 SHIPPED_CLASSIFIER = SHIPPED / "classification.safetensors"
+SHIPPED_MALIGNANCY = SHIPPED / "malignancy.safetensors"
+# How a mask of the course's own U-Net becomes candidates; chosen on training scans.
+OWN_GROUPING = {"grouping": "split", "mask_threshold": "0.9"}
 
 
 def threshold_of(path) -> float:
     """The threshold that a classifier's file brings along (chosen on training scans), else 0.5."""
+    return float(_metadata(path).get("threshold", 0.5))
+
+
+def grouping_of(path) -> tuple[str, float]:
+    """How the masks of a U-Net's file are grouped: a way of `p2ch14.grouping`, and the mask's threshold.
+
+    Our own weights (safetensors) say it themselves. A `.state` file, as the book publishes, gets the
+    book's way: one erosion of the mask above 0.5.
+    """
+    if Path(path).suffix != ".safetensors":
+        return "erode", 0.5
+    said = OWN_GROUPING | _metadata(path)
+    return said["grouping"], float(said["mask_threshold"])
+
+
+def _metadata(path) -> dict:
     if Path(path).suffix != ".safetensors" or not Path(path).is_file():
-        return 0.5
-    with safe_open(path, framework="pt") as file:
-        return float((file.metadata() or {}).get("threshold", 0.5))
+        return {}
+    try:
+        with safe_open(path, framework="pt") as file:
+            return file.metadata() or {}
+    except Exception:  # a damaged file gets its sentence when its weights are loaded
+        return {}
 
 
 @dataclass
@@ -49,7 +74,7 @@ class Finding:
 
     center_irc: voxel index (float). center_xyz: mm, patient coordinates (LPS). diameter_mm: of the ball
     with the volume of the marked voxels. probability: that it is a nodule, 0 to 1. malignancy: 0 to 1,
-    or None when no malignancy network was given.
+    or None where no malignancy network judged it. voxels: where its marked voxels lie in the flat scan.
     """
 
     center_irc: tuple[float, float, float]
@@ -57,6 +82,7 @@ class Finding:
     diameter_mm: float
     probability: float = math.nan
     malignancy: float | None = None
+    voxels: np.ndarray | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass
@@ -76,20 +102,34 @@ class NoduleAnalysisApp:
     """Segments, groups, classifies and, on request, judges malignancy (chapter 14).
 
     segmentation, classification, malignancy: weights files (`.state` or safetensors); the shipped ones
-    by default. device: as `util.runtime.get_device` takes it. Raises `UserError` for weights that are
-    missing or of another model.
+    by default. device: as `util.runtime.get_device` takes it. threshold: malignancy is judged from this
+    probability on. grouping, mask_threshold: as `grouping_of` says by default. Raises `UserError` for
+    weights that are missing or of another model.
     """
 
-    def __init__(self, segmentation=None, classification=None, malignancy=None, device=None, threshold=0.5):
+    def __init__(
+        self,
+        segmentation=None,
+        classification=None,
+        malignancy=None,
+        device=None,
+        threshold=0.5,
+        grouping=None,
+        mask_threshold=None,
+    ):
         self.device = get_device(device)
         self.threshold = threshold
+        segmentation = segmentation or SHIPPED_SEGMENTATION
+        usual_grouping, usual_threshold = grouping_of(segmentation)
+        self.grouping = grouping or usual_grouping
+        self.mask_threshold = usual_threshold if mask_threshold is None else mask_threshold
         self.use_bfloat16 = has_fast_bfloat16(self.device)
-        self.seg_model = self._ready(
-            UNetWrapper(), segmentation or SHIPPED / "segmentation.safetensors", torch.channels_last
-        )
+        self.seg_model = self._ready(UNetWrapper(), segmentation, torch.channels_last)
         self.cls_model = self._ready(
             LunaModel(), classification or SHIPPED_CLASSIFIER, torch.channels_last_3d
         )
+        if malignancy is None and SHIPPED_MALIGNANCY.is_file():
+            malignancy = SHIPPED_MALIGNANCY
         self.malignancy_model = malignancy and self._ready(LunaModel(), malignancy, torch.channels_last_3d)
 
     def _ready(self, model, path, memory_format):
@@ -120,36 +160,39 @@ class NoduleAnalysisApp:
             input_g = torch.from_numpy(batch).to(self.device, memory_format=torch.channels_last)
             with self._autocast():
                 probability_g = self.seg_model(input_g)  # (N, 1, H, W)
-            mask[(slice(start, stop), *window)] = (probability_g[:, 0] > 0.5).cpu().numpy()
+            mask[(slice(start, stop), *window)] = (probability_g[:, 0] > self.mask_threshold).cpu().numpy()
         return mask
 
     def group_segmentation_output(self, ct: Ct, mask) -> list[Finding]:
         """Neighbouring voxels become one candidate each (chapter 14, "Grouping voxels").
 
-        mask: bool (I, R, C). One erosion drops thin bridges and specks; components touch by faces; the
-        centre is the centre of mass, weighted by HU + 1001 so that air weighs next to nothing.
+        mask: bool (I, R, C). How: see `p2ch14.grouping`.
         """
-        labels, count = ndimage.label(ndimage.binary_erosion(mask, iterations=1))
-        if count == 0:
-            return []
-        numbers = np.arange(1, count + 1)
-        centers = ndimage.center_of_mass(ct.hu_a.astype(np.float32) + 1001, labels, numbers)
-        voxel_mm3 = float(np.prod(ct.vxSize_xyz))
-        findings = []
-        for number, center, box in zip(numbers, centers, ndimage.find_objects(labels)):
-            # The erosion took one layer away; for the size it is put back, within the mask.
-            wider = tuple(slice(max(part.start - 1, 0), part.stop + 1) for part in box)
-            voxels = (ndimage.binary_dilation(labels[wider] == number) & mask[wider]).sum()
-            diameter_mm = 2 * (3 * float(voxels) * voxel_mm3 / (4 * math.pi)) ** (1 / 3)
-            xyz = irc2xyz(center, ct.origin_xyz, ct.vxSize_xyz, ct.direction_a)
-            findings.append(
-                Finding(tuple(float(c) for c in center), tuple(float(c) for c in xyz), diameter_mm)
+        spacing_irc = np.array(ct.vxSize_xyz, dtype=float)[::-1]
+        return [
+            Finding(
+                group.center_irc,
+                tuple(irc2xyz(group.center_irc, ct.origin_xyz, ct.vxSize_xyz, ct.direction_a)),
+                group.diameter_mm,
+                voxels=group.voxels,
             )
-        return findings
+            for group in group_voxels(ct.hu_a, mask, spacing_irc, self.grouping)
+        ]
 
     @torch.inference_mode()
     def classify_candidates(self, ct: Ct, findings, batch_size=32):
-        """Fill in each finding's probability and, with a malignancy network, its malignancy."""
+        """Fill in each finding's probability and, with a malignancy network, a nodule's malignancy."""
+        for finding, probability in zip(findings, self._judged(self.cls_model, ct, findings, batch_size)):
+            finding.probability = probability
+        if self.malignancy_model:
+            nodules = [finding for finding in findings if finding.probability >= self.threshold]
+            judged = self._judged(self.malignancy_model, ct, nodules, batch_size)
+            for nodule, malignancy in zip(nodules, judged):
+                nodule.malignancy = malignancy
+
+    def _judged(self, model, ct, findings, batch_size):
+        """The probability of class 1 for the crop around each finding, as floats."""
+        judged = []
         starts = range(0, len(findings), batch_size)
         for _, start in enumerateWithEstimate(starts, "classification"):
             part = findings[start : start + batch_size]
@@ -158,11 +201,8 @@ class NoduleAnalysisApp:
                 self.device, memory_format=torch.channels_last_3d
             )  # (N, 1, 32, 48, 48)
             with self._autocast():
-                _, probability_g = self.cls_model(input_g)
-                malignancy_g = self.malignancy_model(input_g)[1] if self.malignancy_model else None
-            for i, finding in enumerate(part):
-                finding.probability = float(probability_g[i, 1])
-                finding.malignancy = None if malignancy_g is None else float(malignancy_g[i, 1])
+                judged += model(input_g)[1][:, 1].float().tolist()
+        return judged
 
 
 def body_window(hu, air_hu=-500, multiple=4, margin=8):
@@ -209,6 +249,30 @@ def write_json(path, results, threshold):
         temporary.write_text(json.dumps({"scans": scans}, indent=1) + "\n", encoding="utf-8")
 
 
+def write_mask(path, ct: Ct, nodules):
+    """A label map of the scan's own geometry, `.nii.gz`: voxels of the first nodule are 1, of the second 2, …
+
+    It opens aligned over the scan in 3D Slicer or ITK-SNAP. Where nodules share voxels the first has them.
+    nodules: findings with `voxels`, as `NoduleAnalysisApp.analyse` gives.
+    """
+    if any(nodule.voxels is None for nodule in nodules):
+        raise ValueError("a nodule has no voxels; give the findings as the analysis answered them")
+    labels = np.zeros(ct.hu_a.shape, dtype=np.uint16)
+    for number, nodule in reversed(list(enumerate(nodules, 1))):
+        labels.ravel()[nodule.voxels] = number
+    image = sitk.GetImageFromArray(labels)
+    image.SetOrigin(ct.origin_xyz)
+    image.SetSpacing(ct.vxSize_xyz)
+    image.SetDirection(ct.direction_a.ravel())
+    with atomic_path(path) as temporary:
+        named = temporary.with_name(temporary.name + ".nii.gz")  # ITK goes by the ending
+        try:
+            sitk.WriteImage(image, str(named), useCompression=True)
+            os.replace(named, temporary)
+        finally:
+            named.unlink(missing_ok=True)
+
+
 def write_csv(path, results, lowest=0.0):
     """LUNA16's submission format: every candidate with at least probability `lowest`."""
     with atomic_path(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
@@ -248,11 +312,20 @@ def main(arguments=None):
         type=float,
         help="least probability of a nodule; by default the one in the classifier's file, else 0.5",
     )
+    parser.add_argument("--grouping", choices=WAYS, help="of the mask; by default as the U-Net's file has it")
+    parser.add_argument("--mask-threshold", type=float, metavar="P", help="likewise")
     parser.add_argument("--device", help="such as cpu or cuda:1; the course chooses by default")
     parser.add_argument("--json", metavar="F", help="write findings as JSON")
     parser.add_argument("--csv", metavar="F", help="write every candidate in LUNA16's submission format")
     parser.add_argument("--report", metavar="F", help="write an HTML report with pictures")
+    parser.add_argument(
+        "--mask",
+        metavar="F",
+        help="write the nodules' voxels as .nii.gz; with several scans one file for each",
+    )
     options = parser.parse_args(arguments)
+    if options.mask and not options.mask.endswith(".nii.gz"):
+        raise UserError(f"--mask {Path(options.mask).name}: the name must end in .nii.gz")
     names = list(options.scans)
     if options.run_validation:
         names += series_of(options.val_stride)
@@ -266,6 +339,8 @@ def main(arguments=None):
         options.malignancy_path,
         options.device,
         options.threshold,
+        options.grouping,
+        options.mask_threshold,
     )
     results, sections = [], []
     for name in names:
@@ -277,10 +352,17 @@ def main(arguments=None):
             from p2ch14.report import scan_section
 
             sections.append(scan_section(ct, result, options.threshold))
+        if options.mask:
+            path = options.mask
+            if len(names) > 1:
+                path = f"{path.removesuffix('.nii.gz')}.{len(results)}.{result.series_uid}.nii.gz"
+            write_mask(path, ct, result.nodules(options.threshold))
+        for finding in result.findings:
+            finding.voxels = None  # of many scans these would fill the memory
     if options.run_validation:
-        from p2ch14.scoring import print_scores, truth_by_series
+        from p2ch14.scoring import print_validation
 
-        print_scores(results, truth_by_series(), options.threshold)
+        print_validation(results, options.threshold)
     if options.json:
         write_json(options.json, results, options.threshold)
     if options.csv:

@@ -4,7 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from p2ch09 import luna
 from p2ch10.dsets import getCandidateInfoList
+from p2ch14.froc import evaluate_results, print_froc, read_table
 
 ROWS = ("Non-Nodules", "Benign", "Malignant")
 COLUMNS = ("Complete Miss", "Filtered Out", "Pred. Benign", "Pred. Malignant")
@@ -116,3 +118,17 @@ def print_scores(results, truth, threshold=0.5):
     for name, row in zip(ROWS, table):
         print(f"{name:12}" + "".join(f"{value:17}" for value in row))
     return total
+
+
+def print_validation(results, threshold=0.5):
+    """What `--run-validation` prints: the scores, and LUNA16's curve with its interval.
+
+    Only scans of the LUNA data count; irrelevant findings are those of its `annotations_excluded.csv`.
+    """
+    truth = truth_by_series()
+    results = [result for result in results if result.series_uid in truth]
+    print_scores(results, truth, threshold)
+    excluded_file = luna.list_path("annotations_excluded.csv")
+    excluded = read_table(excluded_file, "diameter_mm") if excluded_file else {}
+    print()
+    print_froc(evaluate_results(results, truth, excluded))

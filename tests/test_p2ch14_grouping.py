@@ -1,0 +1,226 @@
+"""Chapter 14: from marked voxels to candidates, and back to a mask that opens over the scan."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors.torch import save_file
+from scipy import ndimage
+
+from p2ch10.scans import load_scan
+from p2ch11.model import LunaModel
+from p2ch13.model import UNetWrapper
+from p2ch14 import nodule_analysis
+from p2ch14.grouping import SAME_MM, group_voxels
+from p2ch14.nodule_analysis import Finding, NoduleAnalysisApp, grouping_of, write_mask
+from util.files import UserError
+
+SHAPE = (9, 12, 14)
+
+
+@st.composite
+def masks(draw):
+    """Blobs of some density, or grains."""
+    noise = np.random.default_rng(draw(st.integers(0, 10**6))).normal(size=SHAPE)
+    noise = ndimage.gaussian_filter(noise, draw(st.sampled_from([0, 0.7, 1.5])))
+    return noise > np.quantile(noise, draw(st.floats(0, 1)))
+
+
+@settings(max_examples=60, deadline=None)
+@given(masks(), st.integers(0, 10**6))
+def test_the_books_way_agrees_with_scipy(mask, seed):
+    hu = np.random.default_rng(seed).integers(-1000, 1000, SHAPE).astype(np.int16)
+    labels, count = ndimage.label(ndimage.binary_erosion(mask, iterations=1))
+    expected = ndimage.center_of_mass(hu.astype(float) + 1001, labels, range(1, count + 1))
+    groups = group_voxels(hu, mask, (2.0, 1.0, 0.5))
+    assert len(groups) == count
+    np.testing.assert_allclose([g.center_irc for g in groups], expected)
+    for number, group in enumerate(groups, 1):
+        own = ndimage.binary_dilation(labels == number) & mask
+        np.testing.assert_array_equal(np.sort(group.voxels), np.flatnonzero(own))
+        assert group.volume_mm3 == own.sum()
+
+
+@settings(max_examples=60, deadline=None)
+@given(masks())
+def test_splitting_only_adds_and_never_repeats(mask):
+    hu = np.zeros(SHAPE, dtype=np.int16)
+    spacing = np.array([2.5, 1.5, 1.5])
+    plain, split = (group_voxels(hu, mask, spacing, way) for way in ("erode", "split"))
+    centers = np.array([g.center_irc for g in split]).reshape(-1, 3) * spacing
+    for group in plain:
+        assert np.linalg.norm(centers - np.array(group.center_irc) * spacing, axis=1).min() < SAME_MM
+    apart = np.linalg.norm(centers[:, None] - centers[None], axis=2)
+    assert (apart[~np.eye(len(centers), dtype=bool)] > SAME_MM - 1e-9).all()
+    for group in split:
+        assert mask.ravel()[group.voxels].all()
+
+
+def ball(shape, center, radius_mm, spacing):
+    grid = np.ogrid[tuple(slice(0, n) for n in shape)]
+    return sum(((g - c) * s) ** 2 for g, c, s in zip(grid, center, spacing)) < radius_mm**2
+
+
+def hits(groups, center, radius_mm, spacing):
+    return [
+        g
+        for g in groups
+        if math.dist(np.multiply(g.center_irc, spacing), np.multiply(center, spacing)) < radius_mm
+    ]
+
+
+def test_a_nodule_on_a_long_vessel_is_lost_to_the_books_way_and_found_by_splitting():
+    shape, spacing = (40, 60, 90), (1.25, 0.75, 0.75)
+    nodule = (20, 30, 12)
+    mask = ball(shape, nodule, 5, spacing)
+    mask[18:23, 27:34, 12:85] = True  # a vessel of about 5 mm, 55 mm long
+    hu = np.where(mask, 20, -900).astype(np.int16)
+    assert not hits(group_voxels(hu, mask, spacing), nodule, 5, spacing)
+    found = hits(group_voxels(hu, mask, spacing, "split"), nodule, 5, spacing)
+    assert len(found) == 1
+    assert found[0].diameter_mm == pytest.approx(10, abs=2)
+
+
+def test_a_small_nodule_in_thick_slices_is_eroded_away_by_the_books_way_only():
+    shape, spacing = (20, 40, 40), (2.5, 0.8, 0.8)
+    mask = ball(shape, (10, 20, 20), 2.4, spacing)
+    hu = np.where(mask, 20, -900).astype(np.int16)
+    assert group_voxels(hu, mask, spacing) == []
+    (found,) = group_voxels(hu, mask, spacing, "split")
+    np.testing.assert_allclose(found.center_irc, (10, 20, 20), atol=0.1)
+    mask[:] = False
+    mask[4, 4, 4] = True  # a single voxel stays noise
+    assert group_voxels(hu, mask, spacing, "split") == []
+
+
+def test_a_single_ball_is_one_candidate_either_way():
+    shape, spacing = (40, 50, 50), (1.0, 0.8, 0.8)
+    mask = ball(shape, (20, 25, 25), 9, spacing)
+    hu = np.where(mask, 20, -900).astype(np.int16)
+    for way in ("erode", "split"):
+        (found,) = group_voxels(hu, mask, spacing, way)
+        np.testing.assert_allclose(found.center_irc, (20, 25, 25), atol=0.1)
+        assert found.diameter_mm == pytest.approx(18, rel=0.05)
+    assert group_voxels(hu, np.zeros_like(mask), spacing, "split") == []
+
+
+def test_weights_say_how_their_masks_are_grouped(tmp_path):
+    assert grouping_of(tmp_path / "published.state") == ("erode", 0.5)
+    path = tmp_path / "own.safetensors"
+    save_file({"x": torch.zeros(1)}, path, {"grouping": "erode", "mask_threshold": "0.7"})
+    assert grouping_of(path) == ("erode", 0.7)
+    save_file({"x": torch.zeros(1)}, path)
+    assert grouping_of(path)[0] == "split"
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("weights")
+    torch.manual_seed(0)
+    torch.save({"model_state": UNetWrapper().state_dict()}, folder / "segmentation.state")
+    torch.save({"model_state": LunaModel().state_dict()}, folder / "classification.state")
+    return folder / "segmentation.state", folder / "classification.state"
+
+
+def test_published_weights_get_the_books_grouping_unless_asked_otherwise(weights):
+    app = NoduleAnalysisApp(*weights, device="cpu")
+    assert (app.grouping, app.mask_threshold) == ("erode", 0.5)
+    app = NoduleAnalysisApp(*weights, device="cpu", grouping="split", mask_threshold=0.8)
+    assert (app.grouping, app.mask_threshold) == ("split", 0.8)
+
+
+def oblique_scan(path, angle=20):
+    """A small tilted scan with one bright ball of 8 mm radius around voxel (20, 30, 40)."""
+    zyx = np.ogrid[0:40, 0:64, 0:72]
+    distance = np.sqrt(sum(((axis - c) * s) ** 2 for axis, c, s in zip(zyx, (20, 30, 40), (2, 1, 1))))
+    image = sitk.GetImageFromArray(np.where(distance < 8, 40, -900).astype(np.int16))
+    image.SetSpacing((1.0, 1.0, 2.0))
+    image.SetOrigin((-30.0, 12.0, 100.0))
+    cos, sin = math.cos(math.radians(angle)), math.sin(math.radians(angle))
+    image.SetDirection((cos, -sin, 0, 0, 0, -1, sin, cos, 0))
+    sitk.WriteImage(image, str(path))
+    return image
+
+
+def test_mask_lies_where_the_scan_lies(tmp_path, weights):
+    scan = oblique_scan(tmp_path / "scan.nii.gz")
+    ct = load_scan(tmp_path / "scan.nii.gz")
+    app = NoduleAnalysisApp(*weights, device="cpu")
+    findings = app.group_segmentation_output(ct, ct.hu_a > -500)
+    write_mask(tmp_path / "mask.nii.gz", ct, findings)
+    mask = sitk.ReadImage(str(tmp_path / "mask.nii.gz"))
+    assert mask.GetSize() == scan.GetSize()
+    for corner in ((0, 0, 0), (71, 0, 0), (0, 63, 0), (0, 0, 39), (71, 63, 39)):
+        np.testing.assert_allclose(
+            mask.TransformIndexToPhysicalPoint(corner), scan.TransformIndexToPhysicalPoint(corner), atol=1e-3
+        )
+    # What is marked is the ball, at the place in the patient that the finding names.
+    array = sitk.GetArrayFromImage(mask)
+    np.testing.assert_array_equal(array > 0, sitk.GetArrayFromImage(scan) > -500)
+    assert array[20, 30, 40] == 1
+    index = mask.TransformPhysicalPointToIndex(findings[0].center_xyz)
+    assert mask[index] == 1
+    assert [p.name for p in tmp_path.iterdir() if "part" in p.name] == []
+
+
+def test_nodules_are_numbered_and_the_first_keeps_shared_voxels(tmp_path):
+    oblique_scan(tmp_path / "scan.nii.gz")
+    ct = load_scan(tmp_path / "scan.nii.gz")
+    nodules = [
+        Finding((0, 0, 0), (0, 0, 0), 5.0, voxels=np.array(voxels)) for voxels in ([5, 6], [6, 7], [900])
+    ]
+    write_mask(tmp_path / "mask.nii.gz", ct, nodules)
+    flat = sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / "mask.nii.gz"))).ravel()
+    assert flat[[5, 6, 7, 900]].tolist() == [1, 1, 2, 3]
+    assert np.count_nonzero(flat) == 4
+    with pytest.raises(ValueError, match="no voxels"):
+        write_mask(tmp_path / "mask.nii.gz", ct, [Finding((0, 0, 0), (0, 0, 0), 5.0)])
+
+
+def test_several_scans_give_one_mask_each(tmp_path, weights):
+    names = []
+    for number in (1, 2):
+        oblique_scan(tmp_path / f"scan{number}.nii.gz", 10 * number)
+        names.append(str(tmp_path / f"scan{number}.nii.gz"))
+    segmentation, classification = map(str, weights)
+    common = ["--segmentation-path", segmentation, "--classification-path", classification, "--device", "cpu"]
+    out = tmp_path / "out"
+    nodule_analysis.main([*names, *common, "--mask", str(out / "m.nii.gz"), "--json", str(out / "f.json")])
+    written = sorted(out.glob("m.*.nii.gz"))
+    assert [p.name for p in written] == ["m.1.scan1.nii.gz", "m.2.scan2.nii.gz"]
+    for name, path in zip(names, written):
+        scan, mask = sitk.ReadImage(name), sitk.ReadImage(str(path))
+        np.testing.assert_allclose(mask.GetDirection(), scan.GetDirection(), atol=1e-5)
+    found = json.loads((out / "f.json").read_text())["scans"]
+    assert [scan["series_uid"] for scan in found] == ["scan1", "scan2"]
+    nodule_analysis.main([names[0], *common, "--mask", str(tmp_path / "one.nii.gz")])
+    assert (tmp_path / "one.nii.gz").is_file()
+    with pytest.raises(UserError, match=r"must end in \.nii\.gz"):
+        nodule_analysis.main([names[0], *common, "--mask", str(tmp_path / "one.nrrd")])
+
+
+def test_malignancy_is_judged_for_nodules_only(tmp_path, weights):
+    oblique_scan(tmp_path / "scan.nii.gz")
+    ct = load_scan(tmp_path / "scan.nii.gz")
+    segmentation, classification = weights
+    app = NoduleAnalysisApp(segmentation, classification, classification, device="cpu")
+    findings = [Finding((20.0, 30.0, 40.0), ct_xyz(ct, (20, 30, 40)), 16.0) for _ in range(2)]
+    app.classify_candidates(ct, findings)
+    app.threshold = findings[0].probability
+    app.classify_candidates(ct, findings)
+    assert findings[0].malignancy == pytest.approx(findings[0].probability)
+    app.threshold = findings[0].probability + 0.01
+    fresh = [Finding(findings[0].center_irc, findings[0].center_xyz, 16.0)]
+    app.classify_candidates(ct, fresh)
+    assert fresh[0].malignancy is None
+
+
+def ct_xyz(ct, irc):
+    from p2ch10.dsets import irc2xyz
+
+    return tuple(irc2xyz(irc, ct.origin_xyz, ct.vxSize_xyz, ct.direction_a))
