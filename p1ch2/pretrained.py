@@ -23,6 +23,7 @@ def save(model, name, folder=WEIGHTS, **about):
     }
     with atomic_path(Path(folder) / f"{name}.safetensors") as temporary:
         save_file(state, temporary, {key: json.dumps(value) for key, value in about.items()})
+        temporary.chmod(0o644)  # safetensors makes it readable for its owner only
 
 
 def load_into(model, name, folder=WEIGHTS):

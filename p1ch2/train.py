@@ -117,6 +117,9 @@ def train_generator(options, device):
         if (step + 1) % 250 == 0:
             said = "  ".join(f"{key} {value:.3f}" for key, value in shown.items())
             print(f"step {step + 1:5} of {steps}: {said}", flush=True)
+        if (step + 1) % 500 == 0:  # a training that is stopped leaves its last state
+            for to in ("striped", "plain"):
+                pretrained.save(model.average[to], f"generator_{to}", options.out)
     for to in ("striped", "plain"):
         pretrained.save(model.average[to], f"generator_{to}", options.out)
     try:
@@ -140,7 +143,7 @@ def train_captioner(options, device):
         scores = model(prepare_scenes(pictures), told)  # (N, LONGEST, words)
         return F.cross_entropy(scores.flatten(0, 1), told[:, 1:].flatten(), ignore_index=NUMBER[PAD])
 
-    epochs = options.epochs or 20
+    epochs = options.epochs or 10
     model = fit(Captioner(), measure.stack(scenes), loss_of, epochs, 64, 3e-3, options.seed, device)
     pretrained.save(model, "captioner", options.out, words=list(WORDS))
     right, wrong = measure.captions_right(model)

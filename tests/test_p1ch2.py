@@ -1,11 +1,22 @@
 """Chapter 2: photographs of every kind, drawings, and networks that keep what the text promises."""
 
+import json
+import subprocess
+import sys
+
 import numpy as np
 import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
+from torchvision import models
 
+from p1ch2 import captioner, drawing, gan, gan_game, imagenet, measure, pretrained, train
+from p1ch2.classifier import AnimalNet, prepare, preprocess
 from p1ch2.images import load_image
 from util.files import UserError
+from util.paths import PROJECT
 
 
 @pytest.fixture
@@ -66,3 +77,294 @@ def test_bad_files_are_named_in_one_sentence(photo, tmp_path):
         with pytest.raises(UserError, match=word) as caught:
             load_image(tmp_path / name)
         assert "\n" not in str(caught.value)
+
+
+# Drawings
+
+
+@pytest.mark.parametrize("species", drawing.SPECIES)
+def test_an_animal_is_all_that_its_mask_covers(species):
+    drawn = drawing.draw_animal(drawing.rng_for(1, 2), species)
+    assert drawn.image.shape == (64, 64, 3)
+    assert drawn.image.dtype == np.uint8
+    assert 0.03 < drawn.mask.mean() < 0.6
+    outside = drawn.mask == 0
+    assert np.array_equal(drawn.image[outside], drawn.background[outside])
+    inside = np.abs(drawn.image.astype(int) - drawn.background)[drawn.mask == 1].max(1)
+    assert (inside > 20).mean() > 0.8
+
+
+def test_the_same_seed_draws_the_same_and_another_does_not():
+    first, again, other = (measure.draw_any(seed, 5) for seed in (1, 1, 2))
+    assert np.array_equal(first.image, again.image)
+    assert not np.array_equal(first.image, other.image)
+    scenes = [drawing.draw_scene(drawing.rng_for(4, 9)) for _ in range(2)]
+    assert scenes[0].sentence == scenes[1].sentence
+    assert np.array_equal(scenes[0].image, scenes[1].image)
+
+
+def test_drawings_do_not_depend_on_the_process_that_draws_them():
+    # A set of strings has another order in each process, which must not leak into a scene.
+    code = (
+        "import hashlib; from p1ch2.drawing import draw_scene, rng_for\n"
+        "s = [draw_scene(rng_for(8, i)) for i in range(12)]\n"
+        "print(hashlib.sha256(b''.join(x.image.tobytes() + x.sentence.encode() for x in s)).hexdigest())"
+    )
+    said = {
+        subprocess.run(
+            [sys.executable, "-c", code],
+            env={"PYTHONHASHSEED": seed, "PYTHONPATH": str(PROJECT)},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed in ("1", "2")
+    }
+    assert len(said) == 1
+
+
+def test_stripes_stay_inside_the_animal():
+    plain, striped = (
+        drawing.draw_animal(drawing.rng_for(3, 4), "horse", striped=s, place="in the snow", colour="red")
+        for s in (False, True)
+    )
+    assert np.array_equal(plain.mask, striped.mask)
+    changed = (plain.image != striped.image).any(2)
+    assert changed.sum() > 50
+    assert not changed[plain.mask == 0].any()
+    assert (plain.label, striped.label) == ("horse", "zebra")
+
+
+@given(st.integers(0, 10**6))
+@settings(max_examples=25, deadline=None)
+def test_every_sentence_is_made_of_known_words_and_comes_back(number):
+    sentence = drawing.draw_scene(drawing.rng_for(9, number)).sentence
+    numbers = captioner.encode_sentence(sentence)
+    assert len(numbers) == captioner.LONGEST + 1
+    assert captioner.decode_sentence(numbers[1:]) == sentence
+
+
+# Networks
+
+
+def test_generator_has_the_published_names_and_shapes():
+    convolutions = {1: (64, 3, 7, 7), 4: (128, 64, 3, 3), 7: (256, 128, 3, 3)}
+    convolutions |= {19: (256, 128, 3, 3), 22: (128, 64, 3, 3), 26: (3, 64, 7, 7)}
+    want = {f"model.{place}.weight": shape for place, shape in convolutions.items()}
+    want |= {f"model.{p}.bias": (s[1] if p in (19, 22) else s[0],) for p, s in convolutions.items()}
+    for block in range(10, 19):
+        for layer in (1, 5):
+            want[f"model.{block}.conv_block.{layer}.weight"] = (256, 256, 3, 3)
+            want[f"model.{block}.conv_block.{layer}.bias"] = (256,)
+    state = gan.ResNetGenerator().state_dict()
+    assert {name: tuple(value.shape) for name, value in state.items()} == want
+
+
+def test_generator_keeps_size_and_refuses_negative_blocks():
+    assert gan.ResNetGenerator(ngf=4, n_blocks=0)(torch.zeros(2, 3, 32, 48)).shape == (2, 3, 32, 48)
+    with pytest.raises(ValueError, match="negative"):
+        gan.ResNetGenerator(n_blocks=-1)
+
+
+def test_pictures_survive_the_trip_to_signed_numbers_and_back():
+    pictures = torch.arange(256, dtype=torch.uint8).view(1, 16, 16, 1).expand(1, 16, 16, 3)
+    assert torch.equal(gan.to_pictures(gan.to_signed(pictures)), pictures)
+
+
+def test_preprocess_of_a_pil_image_is_prepare_of_its_pixels():
+    drawn = measure.draw_any(1, 3).image
+    assert torch.allclose(preprocess()(Image.fromarray(drawn)), prepare(drawn[None])[0], atol=1e-6)
+    assert preprocess()(Image.new("RGB", (200, 90))).shape == (3, 64, 64)
+
+
+def test_replay_buffer_hands_out_old_fakes_and_remembers_new_ones():
+    buffer = gan.ReplayBuffer(4, torch.Generator().manual_seed(0))
+    first = torch.arange(4.0).view(4, 1)
+    assert torch.equal(buffer.swap(first), first)
+    swapped = [buffer.swap(torch.full((8, 1), float(10 + i))) for i in range(5)]
+    seen = torch.cat(swapped).flatten().tolist()
+    assert any(value < 4 for value in seen)
+    assert any(value >= 10 for value in seen)
+    assert len(buffer.pictures) == 4
+
+
+def test_a_step_of_cyclegan_moves_every_network_and_keeps_numbers_finite():
+    model = gan.CycleGan(ngf=4, n_blocks=1)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    losses = model.step(torch.rand(2, 3, 32, 32), torch.rand(2, 3, 32, 32), model.optimizers())
+    assert all(np.isfinite(value) for value in losses.values())
+    # A bias before an instance norm has no effect and so no gradient to speak of; weights all have one.
+    for name, value in model.state_dict().items():
+        assert torch.isfinite(value).all()
+        if name.endswith("weight"):
+            assert not torch.equal(value, before[name]), name
+
+
+def test_captioner_attends_with_weights_that_sum_to_one_and_learns_in_every_part():
+    model = captioner.Captioner(width=16, hidden=16, embedding=8)
+    pictures = torch.randn(3, 3, 64, 96)
+    sentences = captioner.encode_sentence("two red cats at night").expand(3, -1)
+    scores = model(pictures, sentences)
+    assert scores.shape == (3, captioner.LONGEST, len(captioner.WORDS))
+    scores.logsumexp(2).sum().backward()
+    silent = [n for n, p in model.named_parameters() if p.grad is None or not p.grad.isfinite().all()]
+    assert silent == []
+    told, attention = model.eval().describe(pictures)
+    assert len(told) == 3
+    assert attention.shape == (3, captioner.LONGEST, 4, 6)
+    assert torch.allclose(attention.sum((2, 3)), torch.ones(3, captioner.LONGEST), atol=1e-5)
+
+
+def test_overlap_and_silhouettes_by_hand():
+    a = torch.tensor([[[True, True, False]], [[False, False, False]]])
+    b = torch.tensor([[[False, True, True]], [[False, False, False]]])
+    assert measure.overlap(a, b).tolist() == pytest.approx([1 / 3, 0])
+    picture = torch.zeros(1, 1, 3, 3, dtype=torch.uint8)
+    picture[0, 0, 1, 2] = 200
+    found = measure.silhouettes(picture, torch.zeros_like(picture))
+    assert found.tolist() == [[[False, True, False]]]
+
+
+# The GAN game
+
+
+@pytest.mark.lesson
+def test_the_forger_learns_where_butterflies_are():
+    real = gan_game.silhouettes(200)
+    game, _, _ = gan_game.play(real, moves=120, keep=(0, 120))
+
+    def distance(pictures):
+        return (pictures.mean(0) - real[:, 0].mean(0)).abs().mean().item()
+
+    assert distance(game.pictures[120]) < 0.4 * distance(game.pictures[0])
+    assert len(game.forger_loss) == len(game.detective_loss) == 121
+
+
+# Shipped weights
+
+
+def test_shipped_weights_are_small():
+    files = list(pretrained.WEIGHTS.glob("*.safetensors"))
+    assert {f.stem for f in files} == {
+        "classifier",
+        "judge",
+        "generator_striped",
+        "generator_plain",
+        "captioner",
+    }
+    assert sum(f.stat().st_size for f in files) < 4e6
+
+
+@pytest.mark.lesson
+def test_classifier_is_right_on_fresh_drawings():
+    model = pretrained.animal_classifier()
+    assert tuple(model.about["classes"]) == drawing.CLASSES
+    true, said = measure.classifier_answers(model, number=390, seed=5001)
+    assert (true == said).float().mean() >= 0.95
+
+
+@pytest.mark.lesson
+@pytest.mark.parametrize("to", ["striped", "plain"])
+def test_generator_flips_the_judge_and_keeps_the_outline(to):
+    judge = pretrained.stripe_judge()
+    assert measure.judge_accuracy(judge, number=200, seed=5002) >= 0.97
+    report = measure.generator_report(
+        pretrained.stripe_generator(to=to), judge, number=120, seed=5003, to_striped=to == "striped"
+    )
+    flipped = report["after"] if to == "striped" else 1 - report["after"]
+    assert flipped >= 0.9
+    assert abs(report["before"] - (to == "plain")) <= 0.05
+    assert report["outline"] >= 0.7
+    assert report["moved_background"] <= 12
+
+
+@pytest.mark.lesson
+def test_captioner_tells_fresh_scenes_word_by_word():
+    right, wrong = measure.captions_right(pretrained.scene_captioner(), number=300, seed=5004)
+    assert right >= 0.9
+    assert len(wrong) == round((1 - right) * 300)
+
+
+def test_figures_of_the_shipped_weights_hold_what_is_promised():
+    figures = json.loads((pretrained.WEIGHTS / "figures.json").read_text())
+    assert figures["classifier"]["accuracy"] >= 0.95
+    assert figures["generator"]["to_striped"]["after"] >= 0.9
+    assert figures["captioner"]["exactly_right"] >= 0.9
+
+
+def test_weights_that_are_missing_damaged_or_foreign_are_named(tmp_path):
+    with pytest.raises(UserError, match=r"judge\.safetensors is missing.*p1ch2\.train judge"):
+        pretrained.load_into(AnimalNet(2), "judge", tmp_path)
+    pretrained.save(AnimalNet(3, (4, 8)), "judge", tmp_path)
+    with pytest.raises(UserError, match="does not fit"):
+        pretrained.load_into(AnimalNet(2), "judge", tmp_path)
+    whole = (tmp_path / "judge.safetensors").read_bytes()
+    (tmp_path / "judge.safetensors").write_bytes(whole[:-100])
+    with pytest.raises(UserError, match="does not fit"):
+        pretrained.load_into(AnimalNet(3, (4, 8)), "judge", tmp_path)
+    with pytest.raises(UserError, match="spotted"):
+        pretrained.stripe_generator(to="spotted")
+
+
+def test_training_writes_the_same_weights_twice(tmp_path, monkeypatch):
+    monkeypatch.setattr(measure.judge_accuracy, "__defaults__", (20, measure.FRESH))
+    for folder in ("a", "b"):
+        train.main(["judge", "--epochs", "1", "--number", "128", "--out", str(tmp_path / folder)])
+    first, again = ((tmp_path / f / "judge.safetensors").read_bytes() for f in ("a", "b"))
+    assert first == again
+    assert set(json.loads((tmp_path / "a" / "figures.json").read_text())) == {"judge"}
+    assert pretrained.load_into(AnimalNet(2, (16, 32, 64)), "judge", tmp_path / "a").about["classes"]
+
+
+# Networks of others
+
+
+def test_the_published_generator_loads_from_a_file(tmp_path):
+    model = gan.ResNetGenerator()
+    torch.save(model.state_dict(), tmp_path / "h2z.pth")
+    loaded = pretrained.horse2zebra(tmp_path / "h2z.pth")
+    assert torch.equal(loaded.model[26].weight, model.model[26].weight)
+    with pytest.raises(UserError, match="is not there"):
+        pretrained.horse2zebra(tmp_path / "none.pth")
+    torch.save({"other": torch.ones(1)}, tmp_path / "other.pth")
+    with pytest.raises(UserError, match="does not hold"):
+        pretrained.horse2zebra(tmp_path / "other.pth")
+
+
+def test_nothing_is_downloaded_unasked(tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.delenv("COURSE_DOWNLOAD", raising=False)
+    monkeypatch.delenv("COURSE_OFFLINE", raising=False)
+    weights = models.AlexNet_Weights.IMAGENET1K_V1
+    given_to_builder = []
+
+    def build(weights):
+        given_to_builder.append(weights)
+        return torch.nn.Identity()
+
+    assert imagenet.imagenet_network(build, weights)[1] is False
+    monkeypatch.setenv("COURSE_DOWNLOAD", "1")
+    assert imagenet.imagenet_network(build, weights)[1] is True
+    monkeypatch.setenv("COURSE_OFFLINE", "1")
+    assert imagenet.imagenet_network(build, weights)[1] is False
+    imagenet.cached_file(weights).parent.mkdir(parents=True)
+    imagenet.cached_file(weights).touch()
+    assert imagenet.imagenet_network(build, weights)[1] is True
+    assert given_to_builder == [None, weights, None, weights]
+
+
+@pytest.mark.command
+def test_torch_hub_serves_a_user_in_another_folder(tmp_path):
+    code = (
+        "import sys, torch\n"
+        "for name in ('animal_classifier', 'stripe_generator', 'scene_captioner'):\n"
+        "    model = torch.hub.load(sys.argv[1], name, source='local')\n"
+        "    assert not model.training\n"
+        "model = torch.hub.load(sys.argv[1], 'stripe_generator', source='local', to='plain')\n"
+        "print(tuple(model(torch.zeros(1, 3, 64, 64)).shape))"
+    )
+    said = subprocess.run(
+        [sys.executable, "-c", code, str(PROJECT)], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert said.returncode == 0, said.stderr
+    assert said.stdout.strip() == "(1, 3, 64, 64)"
