@@ -1,6 +1,8 @@
 """Chapter 14: from a scan to a list of nodules, and how good that list is.
 
-Introduces `NoduleAnalysisApp` (nodule_analysis), the report, `match_and_score` (scoring) and the main
-job that `course.py run` starts. Takes scans from chapter 10, the classifier from chapter 11, the
+Introduces `NoduleAnalysisApp` (nodule_analysis), how marked voxels become candidates (grouping), the
+report, `match_and_score` (scoring), LUNA16's evaluation (froc), the malignancy of nodules (dsets,
+training, malignancy) and the main job that `course.py run` starts. Takes scans from chapter 10, the
+classifier and the training loop from chapter 11, metrics and augmentation from chapter 12, the
 segmentation from chapter 13.
 """

@@ -1,0 +1,182 @@
+"""A whole scan from voxels to nodules, beside the plain way, in the same run (chapter 14).
+
+    python -m p2ch14.benchmark [--json F] [SCAN]
+
+Plain: slice by slice at full width, crop by crop, float32 in contiguous memory, and SciPy's centre of
+mass. Without SCAN a real LUNA scan where one is there (COURSE_DATA, or real/luna beside the project's
+shared files), else a generated one of 140×512×512 voxels.
+"""
+
+import argparse
+import json
+import os
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from scipy import ndimage
+
+from p2ch10.scans import load_scan
+from p2ch13.dsets import slices_with_context
+from p2ch14 import grouping
+from p2ch14.nodule_analysis import CROP_IRC, SHIPPED_CLASSIFIER, NoduleAnalysisApp, threshold_of
+from util.files import atomic_path, main_guard
+from util.paths import PROJECT, data_root
+
+REAL = PROJECT.parent / "shared" / "real"
+SHAPE = (140, 512, 512)
+SEED = 14
+SAME_MM = 2.0  # two nodules closer than this are one
+SECONDS, GIGABYTES, FASTER = 15, 2.0, 5
+
+
+class PlainApp(NoduleAnalysisApp):
+    """The same networks and the same decisions, computed as one would write it down first."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.use_bfloat16 = False
+
+    def _ready(self, model, path, _memory_format):
+        return super()._ready(model, path, torch.contiguous_format)
+
+    @torch.inference_mode()
+    def segment_ct(self, ct):
+        probability = np.zeros(ct.hu_a.shape, dtype=np.float32)
+        for ndx in range(len(ct.hu_a)):
+            slices = slices_with_context(ct.hu_a, ndx).astype(np.float32)
+            probability[ndx] = self.seg_model(torch.from_numpy(slices)[None].to(self.device))[0, 0].cpu()
+        return probability > self.mask_threshold
+
+    def group_segmentation_output(self, ct, mask):
+        fast = grouping.centers_of_mass
+        grouping.centers_of_mass = _scipy_centers_of_mass
+        try:
+            return super().group_segmentation_output(ct, mask)
+        finally:
+            grouping.centers_of_mass = fast
+
+    @torch.inference_mode()
+    def _judged(self, model, ct, findings, _batch_size):
+        judged = []
+        for finding in findings:
+            crop = torch.from_numpy(ct.getRawCandidate(finding.center_xyz, CROP_IRC)[0].astype(np.float32))
+            judged.append(float(model(crop[None, None].to(self.device))[1][0, 1]))
+        return judged
+
+
+def _scipy_centers_of_mass(hu, labels, count):
+    numbers = np.arange(1, count + 1)
+    voxels = np.bincount(labels.ravel(), minlength=count + 1)[1:]
+    centers = np.full((count, 3), np.nan)
+    there = numbers[voxels > 0]
+    if len(there):
+        centers[there - 1] = ndimage.center_of_mass(hu.astype(np.float32) + 1001, labels, there)
+    return centers, voxels
+
+
+def unmatched(nodules, others) -> int:
+    """How many of `nodules` have no partner among `others` at the same place."""
+    places = np.array([other.center_xyz for other in others]).reshape(-1, 3)
+    return sum(
+        not (np.linalg.norm(places - np.array(nodule.center_xyz), axis=1) < SAME_MM).any()
+        for nodule in nodules
+    )
+
+
+def choose_scan(folder: Path):
+    """(path, kind) of a scan of real size: "real", or "generated" into `folder`."""
+    for root in (data_root(), REAL):
+        found = sorted(root.glob("luna/subset*/*.mhd")) + sorted(root.glob("subset*/*.mhd"))
+        if found:
+            return found[0], "generated" if found[0].stem.startswith("2.25.90009") else "real"
+    from p2ch09.phantom import make_patient, write_scan
+
+    print("generating a scan of real size …", flush=True)
+    write_scan(make_patient(SEED, SHAPE), folder)
+    return next(folder.glob("**/*.mhd")), "generated"
+
+
+def peak_gigabytes() -> float:
+    """The most memory this process has held so far; NaN where the system does not count it."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return float("nan")
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    # Bytes on macOS, kilobytes elsewhere.
+    return peak / (1e9 if os.uname().sysname == "Darwin" else 1e6)
+
+
+def measure(path, device=None, paths=()):
+    """Both ways on the scan at `path`: a dict of figures. `paths`: weights, the shipped ones by default."""
+    threshold = threshold_of(paths[1] if len(paths) > 1 else SHIPPED_CLASSIFIER)
+    app = NoduleAnalysisApp(*paths, device=device, threshold=threshold)
+    start = time.perf_counter()
+    ct = load_scan(path)
+    ours = app.analyse(ct, path)
+    seconds = time.perf_counter() - start
+    # Before the plain way runs, which needs more.
+    peak = peak_gigabytes()
+
+    app = PlainApp(*paths, device=device, threshold=threshold)
+    start = time.perf_counter()
+    ct = load_scan(path)
+    plain = app.analyse(ct, path)
+    plain_seconds = time.perf_counter() - start
+    found, found_plainly = ours.nodules(threshold), plain.nodules(threshold)
+    differing = unmatched(found, found_plainly) + unmatched(found_plainly, found)
+    return {
+        "shape": list(ct.hu_a.shape),
+        "device": str(app.device),
+        "threads": torch.get_num_threads(),
+        "seconds": seconds,
+        "plain_seconds": plain_seconds,
+        "times_faster": plain_seconds / seconds,
+        "peak_gb": peak,
+        "candidates": len(ours.findings),
+        "plain_candidates": len(plain.findings),
+        "nodules": len(found),
+        "plain_nodules": len(found_plainly),
+        "differing_nodules": differing,
+        "same_decisions": differing == 0,
+    }
+
+
+def main(arguments=None):
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("scan", nargs="?", metavar="SCAN", help="a scan file or DICOM folder")
+    parser.add_argument("--device", help="such as cpu or cuda:1; the course chooses by default")
+    parser.add_argument("--json", metavar="F", help="write the figures to this file, too")
+    options = parser.parse_args(arguments)
+    with tempfile.TemporaryDirectory() as folder:
+        path, kind = (Path(options.scan), "given") if options.scan else choose_scan(Path(folder))
+        figures = {"scan": kind, **measure(path, options.device)}
+    size = "×".join(map(str, figures["shape"]))
+    print(
+        f"a {kind} scan of {size} voxels, {figures['device']}, {figures['threads']} threads, reading included"
+    )
+    print(f"{'':26} {'ours':>8} {'plain':>8}  must hold")
+
+    def line(name, ours, plain, bound, holds):
+        print(f"{name:26} {ours:>8} {plain:>8}  {bound}{'' if holds else '  FAILS'}")
+
+    ours, plain, peak = figures["seconds"], figures["plain_seconds"], figures["peak_gb"]
+    line("seconds", f"{ours:.1f}", f"{plain:.1f}", f"at most {SECONDS}", ours <= SECONDS)
+    times = figures["times_faster"]
+    line("times faster", f"{times:.1f}", "1", f"at least {FASTER}", times >= FASTER)
+    line("memory, GB", f"{peak:.2f}", "", f"at most {GIGABYTES:g}", not peak > GIGABYTES)
+    line("candidates", figures["candidates"], figures["plain_candidates"], "", True)
+    same = figures["same_decisions"]
+    line("nodules", figures["nodules"], figures["plain_nodules"], "the same places", same)
+    if options.json:
+        with atomic_path(options.json) as temporary:
+            temporary.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main_guard(main)
