@@ -122,6 +122,7 @@ class LunaTrainingApp:
         parser.add_argument(
             "--epoch-samples", type=int, default=0, help="stop an epoch after so many samples"
         )
+        parser.add_argument("--one-cycle", action="store_true", help="let --lr rise and fall over all epochs")
         parser.add_argument("--seed", type=int, default=0)
         parser.add_argument("--device", help="such as cpu or cuda:1; the course chooses by default")
         parser.add_argument("--plain", action="store_true", help="float32 and contiguous memory only")
@@ -249,6 +250,7 @@ class LunaTrainingApp:
             if batch_ndx >= total:
                 break
             if is_training:
+                self.set_learning_rate((epoch_ndx - 1 + batch_ndx / total) / self.cli_args.epochs)
                 self.optimizer.zero_grad(set_to_none=True)
             with self.autocast():
                 loss_var = self.computeBatchLoss(batch_ndx, batch_tup, batch_size, metrics_g)
@@ -265,6 +267,18 @@ class LunaTrainingApp:
                 f"lower --lr (it is {self.cli_args.lr:g}) and start from the last good checkpoint"
             )
         return metrics_t
+
+    def set_learning_rate(self, progress):
+        """With `--one-cycle`: rise over the first fifth of the training, then fall to almost nothing.
+
+        progress: share of the whole training that is done, 0 to 1. A short training gains most: large steps
+        while there is far to go, small ones at the end (Smith and Topin 2018).
+        """
+        if self.cli_args.one_cycle:
+            rise = 0.1 + 0.9 * min(progress / 0.2, 1)
+            fall = 0.5 + 0.5 * math.cos(math.pi * max(progress - 0.2, 0) / 0.8)
+            for group in self.optimizer.param_groups:
+                group["lr"] = self.cli_args.lr * rise * max(fall, 0.01)
 
     def _gathered(self, metrics_t):
         """The metrics of all processes side by side; each may have seen another number of samples."""
