@@ -28,11 +28,10 @@ class LunaModel(nn.Module):
     def _init_weights(self):
         for module in self.modules():
             if isinstance(module, (nn.Linear, nn.Conv3d)):
-                # He et al. 2015: keeps the variance of activations level through ReLU layers.
-                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-                if module is self.head_linear:
-                    # By fan-out its weights would be near 1 and the first answers wildly certain.
-                    nn.init.kaiming_normal_(module.weight, mode="fan_in", nonlinearity="linear")
+                # He et al. 2015, by fan-in: keeps the variance of the signal level through the ReLU layers.
+                # By fan-out it would shrink 64-fold on the way, since the channels grow from 1 to 64.
+                is_head = module is self.head_linear
+                nn.init.kaiming_normal_(module.weight, nonlinearity="linear" if is_head else "relu")
                 fan_out = nn.init._calculate_fan_in_and_fan_out(module.weight)[1]
                 bound = 1 / math.sqrt(fan_out)
                 nn.init.uniform_(module.bias, -bound, bound)
