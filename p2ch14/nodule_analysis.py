@@ -24,7 +24,7 @@ from p2ch10.dsets import Ct, getCandidateInfoList, getCt, irc2xyz, is_held_out, 
 from p2ch10.scans import load_scan
 from p2ch11.model import LunaModel
 from p2ch11.training import load_weights
-from p2ch13.dsets import slices_with_context
+from p2ch13.dsets import CONTEXT_SLICES
 from p2ch13.model import UNetWrapper
 from p2ch14.grouping import WAYS, group_voxels
 from util.files import UserError, atomic_path, main_guard
@@ -148,20 +148,27 @@ class NoduleAnalysisApp:
         return ScanResult(ct.series_uid, str(path), time.perf_counter() - start, findings)
 
     @torch.inference_mode()
-    def segment_ct(self, ct: Ct, batch_size=8) -> np.ndarray:
+    def segment_ct(self, ct: Ct, batch_size=None) -> np.ndarray:
         """Suspicious voxels of a scan, bool (I, R, C), of the scan's shape."""
+        batch_size = batch_size or self._batch_size(cpu=2, gpu=8)
         window = body_window(ct.hu_a)
         hu = ct.hu_a[(slice(None), *window)]
         mask = np.zeros(ct.hu_a.shape, dtype=bool)
         starts = range(0, len(hu), batch_size)
         for _, start in enumerateWithEstimate(starts, "segmentation"):
             stop = min(start + batch_size, len(hu))
-            batch = np.stack([slices_with_context(hu, i) for i in range(start, stop)]).astype(np.float32)
-            input_g = torch.from_numpy(batch).to(self.device, memory_format=torch.channels_last)
+            # Neighbouring slices share most of their context, so each is converted and sent only once.
+            wanted = np.clip(np.arange(start - CONTEXT_SLICES, stop + CONTEXT_SLICES), 0, len(hu) - 1)
+            slab_g = torch.from_numpy(hu[wanted].astype(np.float32)).to(self.device)  # (N + 6, H, W)
+            input_g = slab_g.unfold(0, 2 * CONTEXT_SLICES + 1, 1).permute(0, 3, 1, 2)  # (N, 7, H, W)
             with self._autocast():
-                probability_g = self.seg_model(input_g)  # (N, 1, H, W)
+                probability_g = self.seg_model(input_g.contiguous(memory_format=torch.channels_last))
             mask[(slice(start, stop), *window)] = (probability_g[:, 0] > self.mask_threshold).cpu().numpy()
         return mask
+
+    def _batch_size(self, cpu, gpu):
+        """A CPU wants what its cache holds, a GPU enough to keep it busy."""
+        return cpu if self.device.type == "cpu" else gpu
 
     def group_segmentation_output(self, ct: Ct, mask) -> list[Finding]:
         """Neighbouring voxels become one candidate each (chapter 14, "Grouping voxels").
@@ -180,8 +187,9 @@ class NoduleAnalysisApp:
         ]
 
     @torch.inference_mode()
-    def classify_candidates(self, ct: Ct, findings, batch_size=32):
+    def classify_candidates(self, ct: Ct, findings, batch_size=None):
         """Fill in each finding's probability and, with a malignancy network, a nodule's malignancy."""
+        batch_size = batch_size or self._batch_size(cpu=8, gpu=64)
         for finding, probability in zip(findings, self._judged(self.cls_model, ct, findings, batch_size)):
             finding.probability = probability
         if self.malignancy_model:
