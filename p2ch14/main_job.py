@@ -25,7 +25,7 @@ from p2ch14.nodule_analysis import (
     write_json,
 )
 from p2ch14.report import scan_section, write_report
-from p2ch14.scoring import print_scores, score_scan, threshold_for, truth_by_series
+from p2ch14.scoring import print_validation, score_scan, threshold_for, truth_by_series
 from util.files import atomic_path, main_guard
 from util.paths import output_root, shown
 
@@ -96,7 +96,7 @@ def main(arguments=None):
             f"{score.filtered}, missed {score.missed}; false positives {score.false_positives}."
         )
         sections.append(scan_section(ct, result, threshold, told))
-    print_scores(results, truth, threshold)
+    print_validation(results, threshold)
 
     output = output_root()
     write_json(output / "nodules.json", results, threshold)

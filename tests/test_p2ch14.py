@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from p2ch10.scans import load_scan
 from p2ch11.model import LunaModel
 from p2ch13.model import UNetWrapper
-from p2ch14 import nodule_analysis
+from p2ch14 import nodule_analysis, scoring
 from p2ch14.nodule_analysis import Finding, NoduleAnalysisApp, ScanResult, body_window
 from p2ch14.report import scan_section, write_report
 from p2ch14.scoring import match, match_and_score, score_scan, threshold_for
@@ -171,6 +171,22 @@ def test_threshold_keeps_the_false_positives_asked_for():
         threshold = threshold_for([result], truth, allowed)
         assert score_scan(marks, truth["1.2"], threshold).false_positives == allowed
     assert threshold_for([result], truth, 20) == 0.5
+
+
+def test_validation_counts_luna_scans_only_and_spares_irrelevant_findings(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(scoring, "truth_by_series", lambda: {"1.1": [nodule((0, 0, 0))], "1.2": []})
+    excluded = tmp_path / "annotations_excluded.csv"
+    excluded.write_text("seriesuid,coordX,coordY,coordZ,diameter_mm\n1.2,40,0,0,-1\n")
+    monkeypatch.setattr(scoring.luna, "list_path", lambda name: excluded)
+    results = [
+        ScanResult("1.1", "", 1.0, [finding((0, 0, 1), 0.7)]),
+        ScanResult("1.2", "", 1.0, [finding((40, 0, 0), 0.9)]),
+        ScanResult("elsewhere", "", 1.0, [finding((0, 0, 0), 0.99)] * 9),
+    ]
+    scoring.print_validation(results)
+    said = capsys.readouterr().out
+    assert "2 scans, 1 nodules; 1 found at the laxest threshold, 0 false positives" in said
+    assert "CPM 1.0000" in said
 
 
 def result_of(ct):

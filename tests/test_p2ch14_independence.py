@@ -1,0 +1,62 @@
+"""Chapter 14, "Independence of the validation set": no scan is on two sides, whichever list one looks at."""
+
+import pytest
+
+from p2ch10.dsets import LunaDataset, getCandidateInfoList, is_held_out
+from p2ch13.dsets import TrainingLuna2dSegmentationDataset
+from p2ch14.dsets import MalignantLunaDataset
+from p2ch14.main_job import THRESHOLD_SCANS, VAL_STRIDE
+from p2ch14.nodule_analysis import series_of
+
+
+@pytest.fixture(scope="module")
+def reported():
+    """Scans whose figures the main job, `--run-validation` and the model card report."""
+    return set(series_of(VAL_STRIDE))
+
+
+def test_reported_scans_and_training_scans_are_all_scans_and_share_none(reported):
+    training = set(series_of(VAL_STRIDE, held_out=False))
+    assert reported
+    assert training
+    assert not reported & training
+    assert reported | training == {info.series_uid for info in getCandidateInfoList()}
+
+
+@pytest.mark.parametrize(
+    "series_of_training",
+    [
+        lambda: {i.series_uid for i in LunaDataset(VAL_STRIDE, False, ratio_int=1).candidateInfo_list},
+        lambda: set(TrainingLuna2dSegmentationDataset(VAL_STRIDE, False).series_list),
+        lambda: {
+            info.series_uid
+            for dataset in [MalignantLunaDataset(VAL_STRIDE, False, ratio_int=1)]
+            for infos in (dataset.mal_list, dataset.ben_list, dataset.negative_list)
+            for info in infos
+        },
+    ],
+    ids=["classification", "segmentation", "malignancy"],
+)
+def test_no_network_trains_on_a_reported_scan(reported, series_of_training, monkeypatch):
+    # Which scans are trained on does not need their voxels.
+    monkeypatch.setattr("p2ch13.dsets.truths_of", lambda series_uid: [])
+    trained_on = series_of_training()
+    assert trained_on
+    assert not trained_on & reported
+
+
+def test_the_threshold_is_chosen_on_other_scans(reported):
+    chosen_on = set(series_of(VAL_STRIDE, held_out=False)[:THRESHOLD_SCANS])
+    assert len(chosen_on) == THRESHOLD_SCANS
+    assert not chosen_on & reported
+
+
+def test_malignancy_is_validated_on_reported_scans_only(reported):
+    infos = MalignantLunaDataset(VAL_STRIDE, True).candidateInfo_list
+    assert infos
+    assert {info.series_uid for info in infos} <= reported
+
+
+def test_a_scan_keeps_its_side_whatever_else_is_there(reported):
+    # The side follows from the name alone, so that it cannot change when more scans arrive.
+    assert all(is_held_out(uid, VAL_STRIDE) for uid in reported)
