@@ -75,11 +75,13 @@ class MalignancyTrainingApp(BalancedLunaTrainingApp):
         return self.make_loader(self.val_set, shuffle=False)
 
     def doTraining(self, epoch_ndx, train_dl):
-        """Chapter 11's, but frozen parts stay in evaluation mode.
+        """Chapter 11's, but each epoch draws other candidates, and frozen parts stay in evaluation mode.
 
         Without gradients alone, the batch norm in front would still move its running mean and variance
         to those of the new data, and the frozen layers behind it would no longer see what they know.
         """
+        if self.cli_args.balanced:
+            train_dl.dataset.shuffleSamples()
         self.model.train()
         for part in self.frozen:
             part.eval()
