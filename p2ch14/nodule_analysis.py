@@ -145,6 +145,8 @@ class NoduleAnalysisApp:
         findings = self.group_segmentation_output(ct, mask)
         self.classify_candidates(ct, findings)
         findings.sort(key=lambda finding: -finding.probability)
+        if self.grouping == "split":
+            findings = distinct(findings)
         return ScanResult(ct.series_uid, str(path), time.perf_counter() - start, findings)
 
     @torch.inference_mode()
@@ -211,6 +213,21 @@ class NoduleAnalysisApp:
             with self._autocast():
                 judged += model(input_g)[1][:, 1].float().tolist()
         return judged
+
+
+def distinct(findings) -> list[Finding]:
+    """The findings, most probable first, without repeats: two centres inside each other's ball are one.
+
+    Splitting may put several marks on one nodule, and a reader wants to see it once.
+    """
+    kept, places, radii = [], np.empty((len(findings), 3)), np.empty(len(findings))
+    for finding in findings:
+        count, radius = len(kept), finding.diameter_mm / 2
+        apart = np.linalg.norm(places[:count] - np.array(finding.center_xyz), axis=1)
+        if (apart >= np.minimum(radii[:count], radius)).all():
+            places[count], radii[count] = finding.center_xyz, radius
+            kept.append(finding)
+    return kept
 
 
 def body_window(hu, air_hu=-500, multiple=4, margin=8):

@@ -17,7 +17,7 @@ from p2ch11.model import LunaModel
 from p2ch13.model import UNetWrapper
 from p2ch14 import nodule_analysis
 from p2ch14.grouping import SAME_MM, group_voxels
-from p2ch14.nodule_analysis import Finding, NoduleAnalysisApp, grouping_of, write_mask
+from p2ch14.nodule_analysis import Finding, NoduleAnalysisApp, distinct, grouping_of, write_mask
 from util.files import UserError
 
 SHAPE = (9, 12, 14)
@@ -132,6 +132,16 @@ def test_published_weights_get_the_books_grouping_unless_asked_otherwise(weights
     assert (app.grouping, app.mask_threshold) == ("erode", 0.5)
     app = NoduleAnalysisApp(*weights, device="cpu", grouping="split", mask_threshold=0.8)
     assert (app.grouping, app.mask_threshold) == ("split", 0.8)
+
+
+def test_marks_on_one_nodule_become_one_finding():
+    def at(x, diameter_mm, probability):
+        return Finding((0, 0, 0), (float(x), 0.0, 0.0), diameter_mm, probability)
+
+    large, within, beside, small_inside = at(0, 20, 0.9), at(3, 16, 0.8), at(12, 20, 0.7), at(6, 5, 0.6)
+    # A small finding inside a large one may be a nodule of its own on a vessel: it stays.
+    assert distinct([large, within, beside, small_inside]) == [large, beside, small_inside]
+    assert distinct([]) == []
 
 
 def oblique_scan(path, angle=20):
