@@ -1,12 +1,35 @@
 """Malignant or benign? The nodules as a dataset of their own (chapter 14, "Getting malignancy information")."""
 
-import torch
+import functools
 
-from p2ch10.dsets import LunaDataset
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from p2ch10.dsets import CROP_IRC, LunaDataset, getCtRawCandidate, open_stored
 from util.files import UserError
+
+SPACING_IRC = (1.25, 0.7, 0.7)  # mm per voxel of a scaled crop, about the middle of LUNA16's scans
 
 # [benign, malignant]
 _LABELS = torch.tensor([[1, 0], [0, 1]])
+
+
+def scaled_crop(cut, spacing_irc):
+    """A crop float32 (32, 48, 48) whose voxels are `SPACING_IRC` mm, whatever the scan's are.
+
+    In a raw crop a nodule of 5 mm in one scan looks as large as one of 10 mm in another, and size tells
+    more about malignancy than anything else. cut: takes a width in voxels (index, row, column), answers
+    that crop of the scan; spacing_irc: the scan's voxels, mm.
+    """
+    width = [max(round(n * to / own), 1) for n, to, own in zip(CROP_IRC, SPACING_IRC, spacing_irc)]
+    raw_t = torch.from_numpy(cut(width).astype(np.float32))[None, None]
+    return F.interpolate(raw_t, size=CROP_IRC, mode="trilinear", align_corners=False)[0, 0]
+
+
+@functools.lru_cache(maxsize=4096)
+def _spacing_irc(series_uid):
+    return tuple(open_stored(series_uid).spacing_xyz)[::-1]
 
 
 class MalignantLunaDataset(LunaDataset):
@@ -15,14 +38,16 @@ class MalignantLunaDataset(LunaDataset):
     Malignant means that two or more readers rated the nodule 4 or 5 of 5. Arguments as for
     `LunaDataset`, where `ratio_int=0` gives each annotated nodule once, for validation. With
     `ratio_int=1`, for training, every other item is a malignant nodule, and the rest are by turns
-    benign nodules and candidates that are no nodules, whose label is "benign" too.
+    benign nodules and candidates that are no nodules, whose label is "benign" too. scaled: crops have
+    `SPACING_IRC` (see `scaled_crop`); else they are the scan's own voxels, as the classifier sees them.
 
     An item: (crop float32 (1, 32, 48, 48) in HU, label int64 (2,) as [benign, malignant], series UID,
     centre int64 (3,) as index, row, column). Raises `UserError` where balancing lacks a class.
     """
 
-    def __init__(self, *args, ratio_int=0, **kwargs):
+    def __init__(self, *args, ratio_int=0, scaled=True, **kwargs):
         super().__init__(*args, **kwargs)
+        self.scaled = scaled
         self.ratio_int = ratio_int
         annotated = [info for info in self.candidateInfo_list if info.hasAnnotation_bool]
         self.mal_list = [info for info in annotated if info.isMal_bool]
@@ -60,8 +85,25 @@ class MalignantLunaDataset(LunaDataset):
                 infos[:] = [infos[i] for i in torch.randperm(len(infos)).tolist()]
 
     def __getitems__(self, indices):
-        """The items of a whole batch, with the label of this task in place of chapter 10's."""
-        return [
-            (crop_t, _LABELS[int(self.candidate_at(ndx).isMal_bool)].clone(), series_uid, center_t)
-            for ndx, (crop_t, _, series_uid, center_t) in zip(indices, super().__getitems__(indices))
-        ]
+        """The items of a whole batch, with this task's label in place of chapter 10's."""
+        if not self.scaled:
+            return [
+                (crop_t, self.label_at(ndx), series_uid, center_t)
+                for ndx, (crop_t, _, series_uid, center_t) in zip(indices, super().__getitems__(indices))
+            ]
+        return [self._scaled_item(ndx) for ndx in indices]
+
+    def label_at(self, ndx):
+        return _LABELS[int(self.candidate_at(ndx).isMal_bool)].clone()
+
+    def _scaled_item(self, ndx):
+        info = self.candidate_at(ndx)
+        center_irc = None
+
+        def cut(width):
+            nonlocal center_irc
+            crop, center_irc = getCtRawCandidate(info.series_uid, info.center_xyz, tuple(width))
+            return crop
+
+        crop_t = scaled_crop(cut, _spacing_irc(info.series_uid))
+        return crop_t[None], self.label_at(ndx), info.series_uid, torch.tensor(center_irc)

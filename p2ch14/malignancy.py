@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors import safe_open
 from torch.utils.data import DataLoader
 
 from p2ch11.model import LunaModel
@@ -26,6 +27,25 @@ from util.paths import shown
 from util.runtime import get_device
 
 SIMILAR = 1.2  # diameters that differ by at most this factor count as equal
+
+
+class MalignancyModel(LunaModel):
+    """`LunaModel` that sees scaled crops (`dsets.scaled_crop`); its weights files carry this name."""
+
+
+def load_malignancy(path):
+    """The network in a weights file, and whether it wants scaled crops, as this course's do.
+
+    The book's published one is a `LunaModel` and wants the scan's own voxels. Raises `UserError` for a
+    file that is missing, damaged, or of another model.
+    """
+    model = load_weights(LunaModel(), path)
+    if Path(path).suffix == ".safetensors":
+        with safe_open(path, framework="pt") as file:
+            said = file.metadata() or {}
+    else:
+        said = torch.load(path, map_location="cpu", weights_only=True)
+    return model, said.get("model_name") == MalignancyModel.__name__
 
 
 def wins(label, score):
@@ -175,9 +195,11 @@ def main(arguments=None):
     parser.add_argument("--json", metavar="F", help="write the comparison")
     parser.add_argument("--plot", metavar="F", help="draw the ROC curves (.png)")
     options = parser.parse_args(arguments)
-    models = {shown(path): load_weights(LunaModel(), path) for path in options.weights}
+    models = {shown(path): load_malignancy(path) for path in options.weights}
     dataset = MalignantLunaDataset(options.val_stride, True, sortby_str="series_uid")
-    scores = {name: judge(model, dataset, device=options.device) for name, model in models.items()}
+    scores = {}
+    for name, (model, dataset.scaled) in models.items():
+        scores[name] = judge(model, dataset, device=options.device)
     comparisons = compare(dataset, scores, options.draws)
     malignant = len(dataset.mal_list)
     print(f"{len(dataset)} held-out nodules, {malignant} malignant and {len(dataset.ben_list)} benign")

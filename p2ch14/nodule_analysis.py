@@ -26,7 +26,9 @@ from p2ch11.model import LunaModel
 from p2ch11.training import load_weights
 from p2ch13.dsets import CONTEXT_SLICES
 from p2ch13.model import UNetWrapper
+from p2ch14.dsets import scaled_crop
 from p2ch14.grouping import WAYS, group_voxels
+from p2ch14.malignancy import load_malignancy
 from util.files import UserError, atomic_path, main_guard
 from util.paths import PROJECT, shown
 from util.progress import enumerateWithEstimate
@@ -130,10 +132,16 @@ class NoduleAnalysisApp:
         )
         if malignancy is None and SHIPPED_MALIGNANCY.is_file():
             malignancy = SHIPPED_MALIGNANCY
-        self.malignancy_model = malignancy and self._ready(LunaModel(), malignancy, torch.channels_last_3d)
+        self.malignancy_model, self.malignancy_is_scaled = None, False
+        if malignancy is not None:
+            model, self.malignancy_is_scaled = load_malignancy(malignancy)
+            self.malignancy_model = self._placed(model, torch.channels_last_3d)
 
     def _ready(self, model, path, memory_format):
-        return load_weights(model, path).to(self.device).to(memory_format=memory_format).eval()
+        return self._placed(load_weights(model, path), memory_format)
+
+    def _placed(self, model, memory_format):
+        return model.to(self.device).to(memory_format=memory_format).eval()
 
     def _autocast(self):
         return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.use_bfloat16)
@@ -196,23 +204,34 @@ class NoduleAnalysisApp:
             finding.probability = probability
         if self.malignancy_model:
             nodules = [finding for finding in findings if finding.probability >= self.threshold]
-            judged = self._judged(self.malignancy_model, ct, nodules, batch_size)
+            judged = self._judged(self.malignancy_model, ct, nodules, batch_size, self.malignancy_is_scaled)
             for nodule, malignancy in zip(nodules, judged):
                 nodule.malignancy = malignancy
 
-    def _judged(self, model, ct, findings, batch_size):
+    def _judged(self, model, ct, findings, batch_size, is_scaled=False):
         """The probability of class 1 for the crop around each finding, as floats."""
         judged = []
         starts = range(0, len(findings), batch_size)
         for _, start in enumerateWithEstimate(starts, "classification"):
             part = findings[start : start + batch_size]
-            crops = np.stack([ct.getRawCandidate(f.center_xyz, CROP_IRC)[0] for f in part])
-            input_g = torch.from_numpy(crops.astype(np.float32))[:, None].to(
+            crops_t = torch.stack([crop_of(ct, finding, is_scaled) for finding in part])
+            input_g = crops_t[:, None].to(
                 self.device, memory_format=torch.channels_last_3d
             )  # (N, 1, 32, 48, 48)
             with self._autocast():
                 judged += model(input_g)[1][:, 1].float().tolist()
         return judged
+
+
+def crop_of(ct, finding, is_scaled=False):
+    """The crop around a finding, float32 (32, 48, 48): the scan's own voxels, or scaled."""
+
+    def cut(width):
+        return ct.getRawCandidate(finding.center_xyz, tuple(width))[0]
+
+    if is_scaled:
+        return scaled_crop(cut, ct.vxSize_xyz[::-1])
+    return torch.from_numpy(cut(CROP_IRC).astype(np.float32))
 
 
 def distinct(findings) -> list[Finding]:

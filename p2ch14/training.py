@@ -8,12 +8,11 @@ what TensorBoard shows.
 
 import numpy as np
 
-from p2ch11.model import LunaModel
 from p2ch11.training import METRICS_LABEL_NDX, METRICS_PRED_NDX, load_weights
 from p2ch12.metrics import roc_auc
 from p2ch12.training import BalancedLunaTrainingApp
 from p2ch14.dsets import MalignantLunaDataset
-from p2ch14.malignancy import plot_rocs
+from p2ch14.malignancy import MalignancyModel, plot_rocs
 from util.files import UserError, main_guard
 
 
@@ -47,7 +46,7 @@ class MalignancyTrainingApp(BalancedLunaTrainingApp):
                 "--finetune needs the weights file of a trained classifier, such as "
                 "data/p2ch14/classification.safetensors"
             )
-        model = LunaModel()
+        model = MalignancyModel()
         parts = [name for name, part in model.named_children() if list(part.parameters())]
         self.frozen = []
         if args.finetune is not None:

@@ -8,6 +8,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors.torch import save_file
 from sklearn.metrics import roc_auc_score
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch.utils.data import TensorDataset
@@ -15,10 +16,12 @@ from torch.utils.data import TensorDataset
 from p2ch10 import dsets
 from p2ch10.dsets import CandidateInfoTuple
 from p2ch11.model import LunaModel
-from p2ch14.dsets import MalignantLunaDataset
+from p2ch14 import dsets as malignant_dsets
+from p2ch14.dsets import SPACING_IRC, MalignantLunaDataset, scaled_crop
 from p2ch14.malignancy import (
     compare,
     judge,
+    load_malignancy,
     paired_bootstrap,
     plot_rocs,
     similar_pairs,
@@ -139,12 +142,15 @@ def infos(monkeypatch):
         return np.full(width_irc, center_xyz[0], dtype=np.int16), dsets.IrcTuple(20, 30, int(center_xyz[0]))
 
     monkeypatch.setattr(dsets, "getCtRawCandidate", crop)
+    monkeypatch.setattr(malignant_dsets, "getCtRawCandidate", crop)
+    monkeypatch.setattr(malignant_dsets, "_spacing_irc", lambda series_uid: (2.5, 0.5, 1.4))
     kinds = ["malignant"] * 3 + ["benign"] * 5 + ["unsized"] + ["other"] * 7
     return [info(number, kind) for number, kind in enumerate(kinds)]
 
 
-def test_unbalanced_set_is_every_annotated_nodule_once(infos):
-    dataset = MalignantLunaDataset(candidateInfo_list=infos)
+@pytest.mark.parametrize("scaled", [True, False])
+def test_unbalanced_set_is_every_annotated_nodule_once(infos, scaled):
+    dataset = MalignantLunaDataset(candidateInfo_list=infos, scaled=scaled)
     items = [dataset[n] for n in range(len(dataset))]
     assert sorted(int(center[2]) for *_, center in items) == list(range(8))
     for crop, label, _, center in items:
@@ -166,6 +172,24 @@ def test_balanced_set_takes_turns_and_holds_every_nodule(infos):
     dataset.shuffleSamples()
     assert dataset.ben_list != before
     assert set(dataset.ben_list) == set(before)
+
+
+@pytest.mark.parametrize("spacing_irc", [(1.0, 0.5, 0.5), (2.5, 0.9, 0.9), SPACING_IRC])
+def test_a_ball_is_as_large_in_every_scaled_crop(spacing_irc):
+    shape = (120, 160, 160)
+    grid = np.ogrid[tuple(slice(0, n) for n in shape)]
+    distance = sum(((g - n // 2) * mm) ** 2 for g, n, mm in zip(grid, shape, spacing_irc))
+    hu = np.where(distance < 8**2, 40, -900).astype(np.int16)
+
+    def cut(width):
+        return hu[dsets.crop_window([n // 2 for n in shape], width, shape)]
+
+    crop_t = scaled_crop(cut, spacing_irc)
+    assert crop_t.shape == (32, 48, 48)
+    volume_mm3 = float(((crop_t + 900) / 940).sum()) * math.prod(SPACING_IRC)
+    assert volume_mm3 == pytest.approx(4 / 3 * math.pi * 8**3, rel=0.08)
+    if spacing_irc == SPACING_IRC:
+        np.testing.assert_array_equal(crop_t.numpy(), cut((32, 48, 48)))
 
 
 def test_balancing_without_a_class_is_a_sentence(infos):
@@ -284,6 +308,20 @@ def test_forgotten_or_wrong_options_are_one_sentence(clean_output, arguments, sa
     with pytest.raises(UserError, match=said) as caught:
         MalignancyTrainingApp(arguments)
     assert "\n" not in str(caught.value)
+
+
+def test_weights_say_which_crops_they_want(clean_output, classifier, tmp_path):
+    path, _ = classifier
+    assert load_malignancy(path)[1] is False  # such as the book's published ones
+    app = toy("--finetune", str(path))
+    app.save_checkpoint(1, 0.5)
+    model, is_scaled = load_malignancy(app.folder / "best.state")
+    assert is_scaled
+    assert torch.equal(model.head_linear.weight, app.model.head_linear.weight)
+    save_file(model.state_dict(), tmp_path / "m.safetensors", {"model_name": "MalignancyModel"})
+    assert load_malignancy(tmp_path / "m.safetensors")[1]
+    save_file(model.state_dict(), tmp_path / "m.safetensors")
+    assert not load_malignancy(tmp_path / "m.safetensors")[1]
 
 
 # --- judging ------------------------------------------------------------------------------------------
