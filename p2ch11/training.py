@@ -256,6 +256,8 @@ class LunaTrainingApp:
                 loss_var = self.computeBatchLoss(batch_ndx, batch_tup, batch_size, metrics_g)
             if is_training:
                 loss_var.backward()
+                # One batch full of surprises must not throw the network far away.
+                nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
                 self.optimizer.step()
             filled += len(batch_tup[0])
         metrics_t = self._gathered(metrics_g[:, :filled].to("cpu"))

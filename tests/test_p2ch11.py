@@ -235,13 +235,13 @@ def test_two_processes_follow_the_loss_curve_of_one(clean_output, tmp_path):
     command = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(script)]
     out = tmp_path / "history.json"
     subprocess.run(
-        [sys.executable, *command, str(out), *arguments(2, "--plain", "two")],
+        [sys.executable, *command, str(out), *arguments(2, "--plain", "--lr", "0.0001", "two")],
         env=env,
         check=True,
         timeout=120,
     )
     for one, two in zip(
-        ToyApp(arguments(2, "--plain", "one")).main(), json.loads(out.read_text()), strict=True
+        ToyApp(arguments(2, "--plain", "--lr", "0.0001", "one")).main(), json.loads(out.read_text()), strict=True
     ):
         for mode in ("trn", "val"):
             assert two[mode]["loss/all"] == pytest.approx(one[mode]["loss/all"], rel=0.001), mode
