@@ -235,15 +235,16 @@ def crop_of(ct, finding, is_scaled=False):
 
 
 def distinct(findings) -> list[Finding]:
-    """The findings, most probable first, without repeats: two centres inside each other's ball are one.
+    """The findings, most probable first, without repeats: centres closer than half the smaller radius.
 
-    Splitting may put several marks on one nodule, and a reader wants to see it once.
+    Splitting may put several marks on one nodule, and a reader wants to see it once. Marks further apart
+    stay: the better centre is not always the more probable.
     """
     kept, places, radii = [], np.empty((len(findings), 3)), np.empty(len(findings))
     for finding in findings:
         count, radius = len(kept), finding.diameter_mm / 2
         apart = np.linalg.norm(places[:count] - np.array(finding.center_xyz), axis=1)
-        if (apart >= np.minimum(radii[:count], radius)).all():
+        if (apart >= np.minimum(radii[:count], radius) / 2).all():
             places[count], radii[count] = finding.center_xyz, radius
             kept.append(finding)
     return kept

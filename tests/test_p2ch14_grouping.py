@@ -138,7 +138,7 @@ def test_marks_on_one_nodule_become_one_finding():
     def at(x, diameter_mm, probability):
         return Finding((0, 0, 0), (float(x), 0.0, 0.0), diameter_mm, probability)
 
-    large, within, beside, small_inside = at(0, 20, 0.9), at(3, 16, 0.8), at(12, 20, 0.7), at(6, 5, 0.6)
+    large, within, beside, small_inside = at(0, 20, 0.9), at(3, 16, 0.8), at(7, 20, 0.7), at(2, 5, 0.6)
     # A small finding inside a large one may be a nodule of its own on a vessel: it stays.
     assert distinct([large, within, beside, small_inside]) == [large, beside, small_inside]
     assert distinct([]) == []
