@@ -438,18 +438,26 @@ class LunaDataset(Dataset):
         self.ratio_int = ratio_int
         self.pos_list = [info for info in self.candidateInfo_list if info.isNodule_bool]
         self.negative_list = [info for info in self.candidateInfo_list if not info.isNodule_bool]
+        self._first_order = {}
         if ratio_int and not (self.pos_list and self.negative_list):
             raise UserError(
                 f"balancing needs both classes, but this split has {len(self.pos_list)} nodules and "
                 f"{len(self.negative_list)} others; use more scans or another --val-stride"
             )
 
-    def shuffleSamples(self):
-        """Draw a new order of the candidates behind a balanced dataset; call it once per epoch."""
+    def shuffleSamples(self, generator=None):
+        """Draw a new order of the candidates behind a balanced dataset; call it once per epoch.
+
+        An epoch shows only some of the many negatives; without new orders it would always be the same.
+        The order depends on `generator` alone, not on earlier orders, so that a resumed training agrees.
+        """
         if self.ratio_int:
-            for infos in (self.negative_list, self.pos_list):
-                order = torch.randperm(len(infos)).tolist()
-                infos[:] = [infos[i] for i in order]
+            self._reorder(self.negative_list, generator)
+            self._reorder(self.pos_list, generator)
+
+    def _reorder(self, infos, generator):
+        first = self._first_order.setdefault(id(infos), tuple(infos))
+        infos[:] = [first[i] for i in torch.randperm(len(infos), generator=generator).tolist()]
 
     def __len__(self):
         if self.ratio_int:

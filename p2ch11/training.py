@@ -191,7 +191,8 @@ class LunaTrainingApp:
             generator=generator,
             num_workers=self.cli_args.num_workers,
             pin_memory=self.device.type == "cuda",
-            persistent_workers=self.cli_args.num_workers > 0,
+            # Workers hold a copy of the dataset; one that is shuffled between epochs must be copied anew.
+            persistent_workers=self.cli_args.num_workers > 0 and not getattr(dataset, "ratio_int", 0),
         )
 
     def main(self):

@@ -1,4 +1,4 @@
-"""Training with balance and augmentation (chapter 12): three methods of chapter 11's loop change.
+"""Training with balance and augmentation (chapter 12): four methods of chapter 11's loop change.
 
 python -m p2ch12.training --epochs 5 --balanced --augmented
 """
@@ -39,6 +39,12 @@ class BalancedLunaTrainingApp(LunaTrainingApp):
             val_stride=self.cli_args.val_stride, isValSet_bool=False, ratio_int=int(self.cli_args.balanced)
         )
         return self.make_loader(self.with_nodules(dataset, "training"), shuffle=True)
+
+    def doTraining(self, epoch_ndx, train_dl):
+        """Chapter 11's; a balanced epoch holds only some of the negatives, other ones each time."""
+        if self.cli_args.balanced:
+            train_dl.dataset.shuffleSamples(train_dl.generator)
+        return super().doTraining(epoch_ndx, train_dl)
 
     def computeBatchLoss(self, batch_ndx, batch_tup, batch_size, metrics_g):
         if self.model.training:

@@ -77,12 +77,12 @@ class MalignantLunaDataset(LunaDataset):
         infos = self.ben_list if place == 1 else self.negative_list
         return infos[turn % len(infos)]
 
-    def shuffleSamples(self):
+    def shuffleSamples(self, generator=None):
         """Draw a new order of the candidates behind a balanced dataset; call it once per epoch."""
-        super().shuffleSamples()
+        super().shuffleSamples(generator)
         if self.ratio_int:
-            for infos in (self.mal_list, self.ben_list):
-                infos[:] = [infos[i] for i in torch.randperm(len(infos)).tolist()]
+            self._reorder(self.mal_list, generator)
+            self._reorder(self.ben_list, generator)
 
     def __getitems__(self, indices):
         """The items of a whole batch, with this task's label in place of chapter 10's."""

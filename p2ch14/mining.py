@@ -82,12 +82,6 @@ class HardExampleTrainingApp(BalancedLunaTrainingApp):
         dataset = LunaDataset(ratio_int=int(args.balanced), candidateInfo_list=listed + mined)
         return self.make_loader(dataset, shuffle=True)
 
-    def doTraining(self, epoch_ndx, train_dl):
-        if self.cli_args.balanced:
-            # A balanced epoch shows only some of the negatives: other ones each time.
-            train_dl.dataset.shuffleSamples()
-        return super().doTraining(epoch_ndx, train_dl)
-
 
 if __name__ == "__main__":
     main_guard(lambda: HardExampleTrainingApp().main() and None)

@@ -80,7 +80,7 @@ class MalignancyTrainingApp(BalancedLunaTrainingApp):
         to those of the new data, and the frozen layers behind it would no longer see what they know.
         """
         if self.cli_args.balanced:
-            train_dl.dataset.shuffleSamples()
+            train_dl.dataset.shuffleSamples(train_dl.generator)
         self.model.train()
         for part in self.frozen:
             part.eval()

@@ -155,3 +155,22 @@ def test_log_metrics_reports_the_areas_and_bears_a_split_without_nodules(clean_o
     empty = app.logMetrics(1, "val", metrics_t[:, :2])
     assert np.isnan(empty["roc/auc"])
     assert empty["pr/recall"] == 0
+
+
+def test_a_balanced_training_sees_other_negatives_in_every_epoch(tmp_path, monkeypatch):
+    monkeypatch.setenv("COURSE_OUTPUT", str(tmp_path))
+    seen = []
+
+    class Watching(BalancedLunaTrainingApp):
+        def _run_epoch(self, epoch_ndx, loader, what):
+            seen.append(tuple(loader.dataset.candidate_at(i) for i in range(1, len(loader.dataset), 2)))
+            raise StopIteration
+
+    for epoch in (1, 2, 1):
+        app = Watching(["--balanced"])
+        loader = app.initTrainDl()
+        loader.generator.manual_seed(epoch)
+        with pytest.raises(StopIteration):
+            app.doTraining(epoch, loader)
+    assert seen[0] == seen[2]
+    assert len(set(seen[0]) & set(seen[1])) < len(seen[0]) / 2
