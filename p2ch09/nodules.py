@@ -181,7 +181,8 @@ def _spikes(rng, offset, distance, radius):
         d = rng.normal(size=3).astype(np.float32)
         d /= np.linalg.norm(d)
         cosine = (d[0] * x + d[1] * y + d[2] * z) * inverse
-        spikes += np.float32(rng.uniform(0.3, 1.0) * longest) * np.exp(
-            np.float32(rng.uniform(0.6, 1.6) * narrow) * (cosine - 1)
-        )
+        height = np.float32(rng.uniform(0.3, 1.0) * longest)
+        # Close to the centre of a flattened nodule the "cosine" may exceed 1 by far; float32 ends at exp(88).
+        sharpness = np.minimum(np.float32(rng.uniform(0.6, 1.6) * narrow) * (cosine - 1), 80)
+        spikes += height * np.exp(sharpness)
     return np.minimum(spikes, 1.1)
