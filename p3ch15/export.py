@@ -1,0 +1,199 @@
+"""Exports the course's networks and measures every export (chapter 15, "Exporting models").
+
+    python -m p3ch15.export                       writes every export of every network to output/exports
+    python -m p3ch15.export --network generator   of one network only
+    python -m p3ch15.export --table               and checks the classifier's against PyTorch on 100 crops
+
+The table holds each file's size, how far its logits are from eager PyTorch's, the area under the ROC
+curve, and the time of one crop, on held-out crops of generated patients.
+"""
+
+import argparse
+import copy
+import json
+import platform
+import tempfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+
+from p3ch15 import native
+from p3ch15.efficiency import calibration_crops, milliseconds, to_int8_onnx
+from p3ch15.exports import (
+    NETWORKS,
+    area,
+    evaluation_crops,
+    in_batches,
+    network_named,
+    open_export,
+    to_onnx,
+    to_package,
+    to_scripted,
+    to_traced,
+)
+from util.files import UserError, atomic_path, main_guard
+from util.paths import output_root, shown
+
+# What an export must keep to: logits where the arithmetic is float32, the ranking where it is not.
+LOGITS_WITHIN = 1e-4
+AUC_WITHIN = 0.01
+INT8_SHARE = 0.3
+
+WRITERS = {
+    ".onnx": to_onnx,
+    ".pt2": to_package,
+    "-traced.pt": to_traced,
+    "-scripted.pt": to_scripted,
+}
+
+
+@dataclass
+class Line:
+    """One export in the table; `ms` is None where it runs in another process and was not timed."""
+
+    name: str
+    file: str
+    kilobytes: float
+    logits_off: float
+    auc_off: float
+    ms: float | None
+    is_exact: bool
+    limit_kilobytes: float | None = None
+
+    @property
+    def holds(self) -> bool:
+        """Whether the export keeps to the bounds above."""
+        is_near = self.logits_off <= LOGITS_WITHIN if self.is_exact else self.auc_off <= AUC_WITHIN
+        return is_near and (self.limit_kilobytes is None or self.kilobytes <= self.limit_kilobytes)
+
+
+def write_exports(folder, networks=None) -> list[Path]:
+    """Write every export of the networks named (default: all three); returns the paths."""
+    folder = Path(folder)
+    return [
+        write(NETWORKS[name], folder / f"{name}{ending}")
+        for name in networks or NETWORKS
+        for ending, write in WRITERS.items()
+    ]
+
+
+def measure(folder, crops, is_nodule) -> list[Line]:
+    """The table's lines for the classifier; exports missing in `folder` are written first.
+
+    Lines that this machine cannot make (no C++ compiler, no ExecuTorch) are left out, and it is said.
+    """
+    folder = Path(folder)
+    classifier = NETWORKS["classification"]
+    model = classifier.build()
+    eager = in_batches(model, crops)
+    reference = area(eager, is_nodule)
+    lines = []
+
+    def add(name, path, run=None, is_exact=True, than=None, logits=None):
+        """Measure the file at `path`; than: the float file of which it may take 0.3."""
+        run = run or (open_export(path) if logits is None else None)
+        logits = in_batches(run, crops) if logits is None else logits
+        limit = INT8_SHARE * than.stat().st_size / 1e3 if than else None
+        off, auc_off = (logits - eager).abs().max().item(), abs(area(logits, is_nodule) - reference)
+        time_ms = milliseconds(run, crops[:1]) if run else None
+        kilobytes = path.stat().st_size / 1e3
+        lines.append(Line(name, path.name, kilobytes, off, auc_off, time_ms, is_exact, limit))
+
+    def made(name, write, *arguments, **options):
+        path = folder / name
+        return path if path.is_file() else write(*arguments, path, **options)
+
+    onnx = made("classification.onnx", to_onnx, classifier)
+    add("ONNX in onnxruntime", onnx)
+    scripted = made("classification-scripted.pt", to_scripted, classifier)
+    add("TorchScript, scripted", scripted)
+    traced = made("classification-traced.pt", to_traced, classifier)
+    add("TorchScript, traced", traced)
+    eight = made("classification-int8.onnx", lambda path: to_int8_onnx(path, calibration_crops()))
+    add("ONNX, 8 bits", eight, is_exact=False, than=onnx)
+
+    missing = native.missing_tools()
+    if missing:
+        print(f"no {' and no '.join(missing)} here: no AOTInductor packages, no C++")
+    else:
+        package = made("classification.pt2", to_package, classifier)
+        add("AOTInductor package", package)
+        half = made(
+            "classification-bfloat16.pt2",
+            lambda path: to_package(classifier, path, model=copy.deepcopy(model), dtype=torch.bfloat16),
+        )
+        add("AOTInductor, bfloat16", half, is_exact=False)
+        for name, path in (("traced, in C++", traced), ("AOTInductor, in C++", package)):
+            add(name, path, logits=logits_in_cpp(path, crops))
+
+    try:
+        from p3ch15.mobile.pte import require_executorch, write_both
+
+        require_executorch()
+    except UserError as error:
+        print(error)
+    else:
+        plain, small = folder / "nodule.pte", folder / "nodule-int8.pte"
+        if not (plain.is_file() and small.is_file()):
+            write_both(folder, calibration_crops(), model)
+        add("ExecuTorch with XNNPACK", plain)
+        add("ExecuTorch, 8 bits", small, is_exact=False, than=plain)
+    return lines
+
+
+def logits_in_cpp(path, crops) -> torch.Tensor:
+    """What the C++ program `classify` answers for `crops` with the export at `path`: (N, 2)."""
+    with tempfile.TemporaryDirectory() as scratch:
+        given, answered = Path(scratch) / "crops.f32", Path(scratch) / "logits.f32"
+        native.write_floats(given, crops)
+        native.run("classify", path, given, answered)
+        return native.read_floats(answered, 2)
+
+
+def print_table(lines):
+    """The lines, with what each must keep to."""
+    print(f"{'export':25} {'file':29} {'KB':>6} {'logits off':>11} {'AUC off':>8} {'ms a crop':>10}  holds")
+    for line in lines:
+        time_ms = "" if line.ms is None else f"{line.ms:.1f}"
+        print(
+            f"{line.name:25} {line.file:29} {line.kilobytes:6.0f} {line.logits_off:11.1e} {line.auc_off:8.4f} "
+            f"{time_ms:>10}  {'yes' if line.holds else 'NO'}"
+        )
+    print(
+        f"float32: logits within {LOGITS_WITHIN:g} of eager PyTorch; others: AUC within {AUC_WITHIN}; "
+        f"8 bits: at most {INT8_SHARE} of the float file"
+    )
+
+
+def main(arguments=None):
+    parser = argparse.ArgumentParser(prog="python -m p3ch15.export", description=__doc__.splitlines()[0])
+    parser.add_argument("--out", default=None, help="folder of the files, default output/exports")
+    parser.add_argument("--network", action="append", help=f"one of {', '.join(NETWORKS)}; may be repeated")
+    parser.add_argument("--table", action="store_true", help="measure the classifier's exports")
+    parser.add_argument("--crops", type=int, default=100, help="held-out crops to measure on")
+    parser.add_argument("--json", help="also write the table to this file")
+    options = parser.parse_args(arguments)
+    folder = Path(options.out or output_root() / "exports")
+    for path in write_exports(folder, [network_named(name).name for name in options.network or NETWORKS]):
+        print(f"{shown(path)}  {path.stat().st_size / 1e3:.0f} KB", flush=True)
+    if not (options.table or options.json):
+        return 0
+    crops, is_nodule = evaluation_crops(options.crops)
+    print(
+        f"\n{len(crops)} held-out crops of generated patients, {torch.get_num_threads()} threads, "
+        f"{platform.machine()}"
+    )
+    lines = measure(folder, crops, is_nodule)
+    print_table(lines)
+    if options.json:
+        with atomic_path(options.json) as temporary:
+            temporary.write_text(
+                json.dumps([asdict(line) | {"holds": line.holds} for line in lines], indent=1),
+                encoding="utf-8",
+            )
+    return 0 if all(line.holds for line in lines) else 1
+
+
+if __name__ == "__main__":
+    main_guard(main)

@@ -1,0 +1,133 @@
+"""ExecuTorch files of the classifier, in float and in 8 bits (chapter 15, "Going mobile").
+
+    python -m p3ch15.mobile.pte --out output/mobile
+
+writes `nodule.pte` and `nodule-int8.pte`, runs both on held-out crops, and says how they compare.
+"""
+
+import argparse
+import contextlib
+import os
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+
+from p3ch15.exports import NETWORKS, area, evaluation_crops, in_batches, quiet
+from p3ch15.mobile.slices import SliceLunaModel
+from util.files import UserError, atomic_path, main_guard
+from util.paths import output_root, shown
+
+
+def require_executorch():
+    """Raise a `UserError` that says what to install, unless ExecuTorch and torchao are there."""
+    try:
+        with quiet():
+            import executorch.exir  # noqa: F401
+            import torchao  # noqa: F401
+    except ImportError as error:
+        raise UserError("this needs ExecuTorch: python -m pip install executorch torchao") from error
+
+
+@contextlib.contextmanager
+def native_chatter_hidden():
+    """Hide what ExecuTorch's C++ prints to the standard error (which Python's own redirection misses)."""
+    with tempfile.TemporaryFile() as sink:
+        saved = os.dup(2)
+        try:
+            os.dup2(sink.fileno(), 2)
+            yield
+        finally:
+            os.dup2(saved, 2)
+            os.close(saved)
+
+
+def quantized(model, calibration):
+    """`model` in 8 bits (torchao's PT2E): weights per channel, activations by the ranges seen on the way.
+
+    calibration: typical inputs, (N, ...), fed one at a time.
+    """
+    require_executorch()
+    from executorch.backends.xnnpack.quantizer.xnnpack_quantizer import (
+        XNNPACKQuantizer,
+        get_symmetric_quantization_config,
+    )
+    from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
+
+    quantizer = XNNPACKQuantizer().set_global(get_symmetric_quantization_config(is_per_channel=True))
+    with quiet(), torch.no_grad():
+        observed = prepare_pt2e(torch.export.export(model, (calibration[:1],)).module(), quantizer)
+        for crop in calibration.split(1):
+            observed(crop)
+        return convert_pt2e(observed)
+
+
+def to_pte(model, example, path) -> Path:
+    """Write `model` (a module for inputs shaped like `example`) for ExecuTorch with XNNPACK."""
+    require_executorch()
+    from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
+    from executorch.exir import to_edge_transform_and_lower
+
+    with quiet(), torch.no_grad(), atomic_path(path) as temporary:
+        exported = torch.export.export(model, (example,))
+        lowered = to_edge_transform_and_lower(exported, partitioner=[XnnpackPartitioner()])
+        temporary.write_bytes(lowered.to_executorch().buffer)
+    return Path(path)
+
+
+def open_pte(path):
+    """A function that runs the `.pte` at `path`: a batch (N, ...) in, a list with one tensor out.
+
+    The file itself takes one sample at a time, as an application on a phone would.
+    """
+    require_executorch()
+    with quiet(), native_chatter_hidden():
+        from executorch.runtime import Runtime
+
+        program = Runtime.get().load_program(str(path))
+        method = program.load_method("forward")
+    # The outputs lie in memory that the next call overwrites: hence the clone.
+    return lambda batch: [
+        torch.cat([method.execute([sample.contiguous()])[0].clone() for sample in batch.split(1)])
+    ]
+
+
+def write_both(folder, calibration, network=None):
+    """Write the classifier in float and in 8 bits; returns both paths.
+
+    network: a `LunaModel` in evaluation mode, default the shipped one.
+    """
+    model = SliceLunaModel(network or NETWORKS["classification"].build()).eval()
+    example = NETWORKS["classification"].example(1)
+    folder = Path(folder)
+    plain = to_pte(model, example, folder / "nodule.pte")
+    small = to_pte(quantized(model, calibration), example, folder / "nodule-int8.pte")
+    return plain, small
+
+
+def main(arguments=None):
+    parser = argparse.ArgumentParser(prog="python -m p3ch15.mobile.pte", description=__doc__.splitlines()[0])
+    parser.add_argument("--out", default=None, help="folder, default output/mobile")
+    options = parser.parse_args(arguments)
+    require_executorch()
+    from p3ch15.efficiency import calibration_crops
+    from p3ch15.exports import open_export
+
+    crops, is_nodule = evaluation_crops(100)
+    eager = in_batches(NETWORKS["classification"].build(), crops)
+    print(f"{'file':42} {'KB':>6} {'ms a crop':>10} {'AUC':>7}  largest difference of a logit")
+    for path in write_both(options.out or output_root() / "mobile", calibration_crops()):
+        run = open_export(path)
+        run(crops[:1])
+        start = time.perf_counter()
+        logits = in_batches(run, crops)
+        milliseconds = 1e3 * (time.perf_counter() - start) / len(crops)
+        far = (logits - eager).abs().max().item()
+        kilobytes = path.stat().st_size / 1e3
+        print(f"{shown(path):42} {kilobytes:6.0f} {milliseconds:10.2f} {area(logits, is_nodule):7.4f}  {far:.2g}")
+    print(f"{'(eager PyTorch)':42} {'':6} {'':10} {area(eager, is_nodule):7.4f}")
+
+
+if __name__ == "__main__":
+    main_guard(main)
