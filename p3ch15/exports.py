@@ -19,7 +19,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -276,4 +275,4 @@ def in_batches(run, inputs, size=32) -> torch.Tensor:
 
 def area(logits, is_nodule) -> float:
     """Area under the ROC curve of logits (N, 2) against is_nodule (N,)."""
-    return roc_auc(np.asarray(is_nodule), (logits[:, 1] - logits[:, 0]).double().numpy())
+    return roc_auc(torch.as_tensor(is_nodule), (logits[:, 1] - logits[:, 0]).double())

@@ -47,7 +47,17 @@ def build() -> Path:
     if missing:
         raise UserError(f"building the C++ programs needs {' and '.join(missing)}; install it and try again")
     generator = ["-G", "Ninja"] if shutil.which("ninja") else []
-    _run(["cmake", "-S", SOURCES, "-B", folder, *generator, f"-DTORCH_ROOT={Path(torch.__path__[0]).as_posix()}"])
+    _run(
+        [
+            "cmake",
+            "-S",
+            SOURCES,
+            "-B",
+            folder,
+            *generator,
+            f"-DTORCH_ROOT={Path(torch.__path__[0]).as_posix()}",
+        ]
+    )
     # A compiler takes 1.3 GB for PyTorch's headers: two at once, not as many as there are cores.
     _run(["cmake", "--build", folder, "--config", "Release", "--parallel", str(min(2, os.cpu_count() or 1))])
     return folder

@@ -52,22 +52,25 @@ class SliceBlock(nn.Module):
 class SliceLunaModel(nn.Module):
     """The same function as `model`, a `LunaModel` in evaluation mode, for one crop at a time.
 
-    (1, 1, 32, 48, 48) HU -> (1, 2) logits. The batch norm, whose numbers no longer change, becomes one
-    multiplication and one addition.
+    (1, 1, 32, 48, 48) HU -> (1, 2) logits. The batch norm, whose numbers no longer change, would be one
+    multiplication and one addition; the multiplication goes into the first convolution's weights.
     """
 
     def __init__(self, model):
         super().__init__()
         norm = model.tail_batchnorm
         scale = norm.weight / (norm.running_var + norm.eps).sqrt()
-        self.register_buffer("scale", scale.detach().reshape(1, 1, 1, 1))
-        self.register_buffer("shift", (norm.bias - norm.running_mean * scale).detach().reshape(1, 1, 1, 1))
         self.blocks = nn.Sequential(
             *(SliceBlock(block) for block in (model.block1, model.block2, model.block3, model.block4))
         )
+        with torch.no_grad():
+            # scale * x + shift = scale * (x + shift / scale), and zero stays zero beyond the edges.
+            self.blocks[0].conv1.conv2d.weight.mul_(scale)
+        offset = norm.bias / scale - norm.running_mean
+        self.register_buffer("offset", offset.detach().reshape(1, 1, 1, 1))
         self.head_linear = model.head_linear
 
     def forward(self, crop):
         slices = crop[0].movedim(0, 1)  # (1, 1, 32, 48, 48) -> (32, 1, 48, 48): slices become the batch
-        slices = self.blocks(slices * self.scale + self.shift)  # (2, 64, 3, 3)
+        slices = self.blocks(slices + self.offset)  # (2, 64, 3, 3)
         return self.head_linear(slices.movedim(0, 1).flatten().unsqueeze(0))  # (1, 1152) -> (1, 2)

@@ -1,0 +1,26 @@
+"""The classifier under BentoML: the same three wishes, said in another way.
+
+    python -m p3ch15.serve bento               or: bentoml serve p3ch15.serve.bento_app:Nodules
+
+POST `{"crops": [...]}`, a list of crops, to `/predict`. BentoML lays the requests of several clients end to
+end and divides the answers: hence a list, even for one crop. Autoscaling is not part of the open engine: it
+belongs to Kubernetes or to the makers' own cloud.
+"""
+
+import bentoml
+import numpy as np
+
+from p3ch15.serve.model import Classifier
+
+
+@bentoml.service(workers=1, traffic={"timeout": 30, "max_concurrency": 256})
+class Nodules:
+    """One worker process: a network, and a queue in front of it."""
+
+    def __init__(self):
+        self.classifier = Classifier(threads=1)
+
+    @bentoml.api(batchable=True, max_batch_size=16, max_latency_ms=1000)
+    def predict(self, crops: np.ndarray) -> np.ndarray:
+        """Crops (N, 32, 48, 48) HU -> probabilities (N,)."""
+        return np.array(self.classifier(crops), dtype=np.float32)
