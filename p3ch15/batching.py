@@ -1,0 +1,141 @@
+"""Request batching (chapter 15, "Request batching").
+
+Requests arrive one by one, but a network computes a batch almost as fast as a single sample. `Batcher`
+stands between the two: request threads put a sample in a queue and wait; one worker thread takes what has
+gathered, computes it as one batch, and hands every thread its own result.
+"""
+
+import math
+import threading
+import time
+from collections import deque
+
+
+class Overloaded(Exception):
+    """No room in the queue, or the server is stopping. A client should try again in `retry_after_s`."""
+
+    def __init__(self, message, retry_after_s=1):
+        super().__init__(message)
+        self.retry_after_s = max(1, math.ceil(retry_after_s))
+
+
+class TooLate(Overloaded):
+    """The result was not ready by the request's deadline."""
+
+
+class _Request:
+    def __init__(self, sample, deadline):
+        self.sample = sample
+        self.deadline = deadline  # on the clock of time.monotonic
+        self.finished = threading.Event()
+        self.result = self.error = None
+
+
+class Batcher:
+    """Calls `run(samples) -> results` with lists of up to `max_batch` samples; use it like a function.
+
+    max_wait_s: how long a sample may wait for company while others are arriving. A lone sample never
+    waits. max_queue: how many samples may wait; one more is refused (`Overloaded`), since a queue that
+    only grows makes everybody late. observe(size): called with the size of every batch.
+    """
+
+    def __init__(self, run, max_batch=16, max_wait_s=0.005, max_queue=64, observe=lambda size: None):
+        self.run, self.observe = run, observe
+        self.max_batch, self.max_wait_s, self.max_queue = max_batch, max_wait_s, max_queue
+        self._waiting = deque()
+        self._changed = threading.Condition()  # guards the queue; told of every arrival
+        self._closing = False
+        self._last_size = 1
+        self._seconds_per_batch = 0.0  # a running mean
+        self._worker = threading.Thread(target=self._work, name="batcher", daemon=True)
+        self._worker.start()
+
+    def __len__(self):
+        """How many samples wait."""
+        return len(self._waiting)
+
+    # --- in the request's thread --------------------------------------------------------------
+
+    def __call__(self, sample, timeout_s=10.0):
+        """The result for one sample, computed in a batch with those that came at the same time.
+
+        Raises `Overloaded` if the queue is full or closed, `TooLate` after `timeout_s`, and whatever
+        `run` raised for this sample.
+        """
+        request = _Request(sample, time.monotonic() + timeout_s)
+        with self._changed:
+            if self._closing:
+                raise Overloaded("the server is stopping; ask again when it is back", 5)
+            if len(self._waiting) >= self.max_queue:
+                raise Overloaded("too many requests at once; try again later", self._seconds_to_empty())
+            self._waiting.append(request)
+            self._changed.notify()
+        if not request.finished.wait(timeout_s):
+            raise TooLate(f"no answer within {timeout_s:g} s; try again later", self._seconds_to_empty())
+        if request.error is not None:
+            raise request.error
+        return request.result
+
+    def _seconds_to_empty(self):
+        return self._seconds_per_batch * (len(self._waiting) / self.max_batch + 1)
+
+    def close(self, timeout_s=30.0) -> bool:
+        """Refuse what comes, compute what waits; True once all of it is done."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify_all()
+        self._worker.join(timeout_s)
+        return not self._worker.is_alive()
+
+    # --- in the worker's thread ---------------------------------------------------------------
+
+    def _work(self):
+        while (batch := self._next_batch()) is not None:
+            # Nobody waits any more for what is past its deadline: computing it would make others late.
+            now = time.monotonic()
+            for request in batch:
+                if request.deadline <= now:
+                    request.error = TooLate("waited too long in the queue; try again later")
+                    request.finished.set()
+            batch = [request for request in batch if request.deadline > now]
+            if batch:
+                self._compute(batch)
+                seconds = time.monotonic() - now
+                self._seconds_per_batch += 0.2 * (seconds - self._seconds_per_batch)
+
+    def _next_batch(self):
+        """Wait for samples and take up to `max_batch`; None when closed and empty."""
+        with self._changed:
+            while not self._waiting and not self._closing:
+                self._changed.wait()
+            # The size of the last batch tells how much company to expect. After a batch of one, none:
+            # a single client must not pay for batching.
+            wait_until = time.monotonic() + self.max_wait_s
+            while len(self._waiting) < self._last_size and not self._closing:
+                left_s = wait_until - time.monotonic()
+                if left_s <= 0:
+                    break
+                self._changed.wait(left_s)
+            if not self._waiting:
+                return None
+            batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), self.max_batch))]
+            self._last_size = len(batch)
+            return batch
+
+    def _compute(self, batch):
+        try:
+            results = self.run([request.sample for request in batch])
+            if len(results) != len(batch):
+                raise RuntimeError(f"run gave {len(results)} results for {len(batch)} samples")
+        except Exception as error:
+            if len(batch) > 1:  # one bad sample must not spoil the others' results
+                for request in batch:
+                    self._compute([request])
+                return
+            batch[0].error = error
+            batch[0].finished.set()
+            return
+        self.observe(len(batch))
+        for request, result in zip(batch, results):
+            request.result = result
+            request.finished.set()

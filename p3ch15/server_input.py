@@ -1,0 +1,70 @@
+"""What a client sends, read with suspicion (chapter 15, "What we want from deployment").
+
+Everything here comes from a stranger: sizes are checked before memory is taken, and nothing is unpickled.
+"""
+
+import io
+import json
+
+import numpy as np
+
+from util.files import UserError
+
+CROP_SHAPE = (32, 48, 48)
+_VOXELS = int(np.prod(CROP_SHAPE))
+
+
+def read_crop(data: bytes, mimetype="") -> np.ndarray:
+    """The crop in a request's body, float32 (32, 48, 48), clipped to [-1000, 1000] HU.
+
+    data: the bytes of a `.npy` file, or with the mimetype `application/json` the text
+    `{"crop": [[[…]]]}`. Raises `UserError` for anything else.
+    """
+    crop = _from_json(data) if mimetype == "application/json" else _from_npy(data)
+    if not np.isfinite(crop).all():
+        raise UserError("the crop has values that are not finite; give HU, -1000 to 1000")
+    # Clipped first: in float32 a huge float64 would become infinite.
+    return np.clip(crop, -1000, 1000).astype(np.float32)
+
+
+def _check(shape, kind):
+    if tuple(shape) != CROP_SHAPE or kind not in "fiu":
+        raise UserError(f"the crop must have the shape {CROP_SHAPE} and hold real numbers (HU)")
+
+
+def _from_npy(data):
+    # numpy.load would also open .npz archives, and allocate what the header promises before it reads.
+    stream = io.BytesIO(data)
+    try:
+        version = np.lib.format.read_magic(stream)
+        read_header = {
+            (1, 0): np.lib.format.read_array_header_1_0,
+            (2, 0): np.lib.format.read_array_header_2_0,
+        }[version]
+        shape, is_fortran, dtype = read_header(stream)
+    except Exception as error:
+        raise UserError("the body is no .npy file; write it with numpy.save") from error
+    _check(shape, dtype.kind)
+    voxels = data[stream.tell() :]
+    if len(voxels) != _VOXELS * dtype.itemsize:
+        raise UserError(f"the .npy file has {len(voxels):,} of {_VOXELS * dtype.itemsize:,} bytes of voxels")
+    return np.frombuffer(voxels, dtype).reshape(CROP_SHAPE, order="F" if is_fortran else "C")
+
+
+def _from_json(data):
+    try:
+        crop = json.loads(data)["crop"]
+        crop = np.array(crop)
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise UserError('the body is not of the form {"crop": [[[…]]]}') from error
+    _check(crop.shape, crop.dtype.kind)
+    return crop
+
+
+def kind_of_upload(start: bytes) -> str:
+    """ "zip" or "nii.gz", by the first bytes of an uploaded scan; `UserError` for anything else."""
+    if start[:4] == b"PK\x03\x04":
+        return "zip"
+    if start[:3] == b"\x1f\x8b\x08":
+        return "nii.gz"
+    raise UserError("send a scan as .nii.gz, or as a .zip of .mhd with .raw or .zraw, or of DICOM files")

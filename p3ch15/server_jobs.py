@@ -1,0 +1,292 @@
+"""Scans that clients upload, analysed one after the other (chapter 15, "What we want from deployment").
+
+An analysis takes seconds to minutes, too long for one HTTP request. So an upload is answered at once with
+the job's number, and the client asks how far it is. All of a job lies in one folder: `upload` until it is
+read, `scan.mhd` and `scan.raw`, `findings.json`, `report.html`, and `job.json`, from which a server that
+starts anew learns of it.
+"""
+
+import io
+import json
+import logging
+import secrets
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections import deque
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from p2ch10.dsets import Ct
+from p2ch14.nodule_analysis import NoduleAnalysisApp, write_json
+from p3ch15.batching import Overloaded
+from p3ch15.server_input import kind_of_upload
+from p3ch15.server_reader import MAX_VOXELS
+from util.files import UserError, atomic_path, remove
+from util.paths import PROJECT
+
+WINDOWS = {"lung": (-1200, 300), "soft": (-160, 240)}  # HU shown as black and white
+READ_SECONDS = 180
+_log = logging.getLogger("p3ch15")
+
+
+@dataclass
+class Job:
+    """One uploaded scan. state: waiting, running, done or failed; share: of the work done, 0 to 1.
+
+    scan: what the viewer must know (`slices`, `rows`, `columns`, `row_mm`, `column_mm`, `z_mm`).
+    findings: the nodules, each with its place in the pictures that `ScanJobs.picture` draws.
+    """
+
+    number: str
+    name: str = "scan"
+    state: str = "waiting"
+    stage: str = "waiting for its turn"
+    share: float = 0.0
+    error: str | None = None
+    created: float = field(default_factory=time.time)
+    seconds: float | None = None
+    scan: dict | None = None
+    findings: list[dict] = field(default_factory=list)
+
+    @property
+    def is_finished(self):
+        return self.state in ("done", "failed")
+
+
+class WatchedAnalysis(NoduleAnalysisApp):
+    """Chapter 14's analysis, which calls `watch(stage, share)` after every batch of its networks."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.watch = lambda stage, share: None
+        self._stage, self._total, self._done = "", 1, 0
+        for model in (self.seg_model, self.cls_model):
+            model.register_forward_hook(self._count)
+
+    def segment_ct(self, ct, batch_size=None):
+        self._begin("segmentation", len(ct.hu_a))
+        return super().segment_ct(ct, batch_size)
+
+    def classify_candidates(self, ct, findings, batch_size=None):
+        self._begin("classification", len(findings))
+        return super().classify_candidates(ct, findings, batch_size)
+
+    def _begin(self, stage, total):
+        self._stage, self._total, self._done = stage, max(total, 1), 0
+        self.watch(stage, 0.0)
+
+    def _count(self, _model, inputs, _outputs):
+        self._done += len(inputs[0])
+        self.watch(self._stage, min(self._done / self._total, 1.0))
+
+
+class ScanJobs:
+    """Takes uploads, analyses them in one worker thread, keeps the newest results.
+
+    analysis: a `WatchedAnalysis`. folder: where jobs lie. max_waiting: uploads that may wait; one more is
+    refused (`Overloaded`). keep: finished jobs that stay. count(state): called as a job ends.
+    """
+
+    def __init__(
+        self, analysis, folder, max_waiting=4, keep=8, max_voxels=MAX_VOXELS, count=lambda state: None
+    ):
+        self.analysis, self.folder, self.count = analysis, Path(folder), count
+        self.max_waiting, self.keep, self.max_voxels = max_waiting, keep, max_voxels
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._jobs: dict[str, Job] = {}
+        self._waiting: deque[Job] = deque()
+        self._uploading = 0
+        self._changed = threading.Condition()
+        self._close_at = None
+        self._restore()
+        self._worker = threading.Thread(target=self._work, name="scans", daemon=True)
+        self._worker.start()
+
+    # --- for the request threads --------------------------------------------------------------
+
+    def submit(self, stream) -> Job:
+        """Take an upload (a binary file object). Raises `UserError` for another kind, `Overloaded` if full."""
+        with self._changed:
+            if self._close_at is not None:
+                raise Overloaded("the server is stopping; send the scan again when it is back", 30)
+            if len(self._waiting) + self._uploading >= self.max_waiting:
+                raise Overloaded("too many scans are waiting; send yours later", 30)
+            self._uploading += 1
+        job = Job(secrets.token_hex(16))  # a number that nobody guesses: who has it may see the scan
+        try:
+            start = stream.read(2**16)
+            kind_of_upload(start)
+            with atomic_path(self.folder / job.number) as new:
+                new.mkdir()
+                with open(new / "upload", "wb") as file:
+                    file.write(start)
+                    shutil.copyfileobj(stream, file, 2**20)
+                self._write(job, new)
+        finally:
+            with self._changed:
+                self._uploading -= 1
+        with self._changed:
+            self._jobs[job.number] = job
+            self._waiting.append(job)
+            self._changed.notify()
+        return job
+
+    def get(self, number) -> Job | None:
+        return self._jobs.get(number)
+
+    def path(self, job, name) -> Path:
+        return self.folder / job.number / name
+
+    def picture(self, job, index, window="lung") -> bytes:
+        """Slice `index` of a finished job as PNG, the patient's front up, `WINDOWS[window]` from black to white."""
+        import PIL.Image
+
+        shape = job.scan["slices"], job.scan["rows"], job.scan["columns"]
+        hu = np.memmap(self.path(job, "scan.raw"), "<i2", mode="r", shape=shape)[index]
+        hu = hu[tuple(slice(None, None, step) for step in job.scan["steps"])]
+        black, white = WINDOWS[window]
+        grey = np.clip((hu.astype(np.float32) - black) * (255 / (white - black)), 0, 255).astype(np.uint8)
+        buffer = io.BytesIO()
+        PIL.Image.fromarray(grey).save(buffer, "PNG", compress_level=1)
+        return buffer.getvalue()
+
+    def delete(self, job):
+        """Forget a finished job, its files too."""
+        with self._changed:
+            self._jobs.pop(job.number, None)
+        remove(self.folder / job.number)
+
+    def close(self, timeout_s) -> bool:
+        """Refuse uploads and finish those that are here; what is not begun in time waits for the next start."""
+        with self._changed:
+            self._close_at = time.monotonic() + timeout_s
+            self._changed.notify_all()
+        self._worker.join(timeout_s)
+        return not self._worker.is_alive()
+
+    # --- in the worker's thread ---------------------------------------------------------------
+
+    def _work(self):
+        while (job := self._next()) is not None:
+            started = time.perf_counter()
+            job.state = "running"
+            try:
+                self._write(job)
+                self._analyse(job)
+                job.state, job.stage, job.share = "done", "done", 1.0
+            except UserError as error:
+                job.state, job.stage, job.error = "failed", "failed", str(error)
+            except Exception:
+                _log.exception("job %s", job.number)
+                job.state, job.stage, job.error = "failed", "failed", "the analysis of this scan failed"
+            job.seconds = round(time.perf_counter() - started, 2)
+            self._tidy(job)
+            self.count(job.state)
+
+    def _next(self):
+        with self._changed:
+            while not self._waiting and self._close_at is None:
+                self._changed.wait()
+            if not self._waiting or (self._close_at is not None and time.monotonic() > self._close_at):
+                return None
+            return self._waiting.popleft()
+
+    def _analyse(self, job):
+        job.stage, job.share = "reading", 0.02
+        job.name = self._read(job)["name"]
+        ct = Ct(self.path(job, "scan.mhd"))
+        ct.series_uid = job.name
+
+        def watch(stage, share):
+            begin, length = (0.1, 0.7) if stage == "segmentation" else (0.8, 0.12)
+            job.stage, job.share = stage, round(begin + length * share, 3)
+
+        self.analysis.watch = watch
+        result = self.analysis.analyse(ct, job.name)
+        threshold = self.analysis.threshold
+        job.stage, job.share = "report", 0.94
+        from p2ch14.report import scan_section, write_report
+
+        write_report(self.path(job, "report.html"), [scan_section(ct, result, threshold)])
+        write_json(self.path(job, "findings.json"), [result], threshold)
+        job.scan = describe(ct)
+        job.findings = [place(ct, job.scan, nodule) for nodule in result.nodules(threshold)]
+
+    def _read(self, job):
+        """Let another process open the stranger's file (see `p3ch15.server_reader`)."""
+        upload, folder = self.path(job, "upload").resolve(), (self.folder / job.number).resolve()
+        command = [sys.executable, "-m", "p3ch15.server_reader", upload, folder, "--max-voxels"]
+        try:
+            said = subprocess.run(
+                [*command, str(self.max_voxels)],
+                cwd=PROJECT, capture_output=True, text=True, timeout=READ_SECONDS,
+            )  # fmt: skip
+        except subprocess.TimeoutExpired as error:
+            raise UserError("the scan took too long to read") from error
+        if said.returncode == 2 and said.stderr.startswith("error: "):
+            raise UserError(said.stderr.removeprefix("error: ").strip())
+        if said.returncode != 0:
+            _log.warning("reader ended with %s: %s", said.returncode, said.stderr[-2000:])
+            raise UserError("the scan cannot be read; the file may be damaged or of an unusual kind")
+        return json.loads(said.stdout.splitlines()[-1])
+
+    def _tidy(self, job):
+        """Keep of a job what its page needs, and of all jobs the newest."""
+        remove(self.path(job, "upload"))
+        remove(self.path(job, "opened"))
+        self._write(job)
+        finished = sorted((j for j in self._jobs.values() if j.is_finished), key=lambda j: j.created)
+        for old in finished[: -self.keep]:
+            self.delete(old)
+
+    def _write(self, job, folder=None):
+        with atomic_path((folder or self.folder / job.number) / "job.json") as temporary:
+            temporary.write_text(json.dumps(asdict(job)), encoding="utf-8")
+
+    def _restore(self):
+        """Jobs of an earlier run: results are there again, and what waited waits again."""
+        for path in self.folder.glob("*/job.json"):
+            try:
+                job = Job(**json.loads(path.read_text(encoding="utf-8")))
+            except (ValueError, TypeError):
+                continue
+            if job.state == "running":  # not tried again: it may be what stopped the server
+                job.state, job.stage, job.error = "failed", "failed", "the server stopped during the analysis"
+            self._jobs[job.number] = job
+            if not job.is_finished:
+                self._waiting.append(job)
+
+
+def describe(ct) -> dict:
+    """What a viewer must know of a scan; `steps` are -1 for rows or columns that a picture shows reversed.
+
+    A picture shows the patient's front above and the right side on the left. Scans may be stored otherwise.
+    """
+    slices, rows, columns = ct.hu_a.shape
+    direction = np.asarray(ct.direction_a)
+    steps = [-1 if direction[1, 1] < -0.5 else 1, -1 if direction[0, 0] < -0.5 else 1]
+    return {
+        "slices": slices, "rows": rows, "columns": columns, "steps": steps,
+        "row_mm": float(ct.vxSize_xyz.y), "column_mm": float(ct.vxSize_xyz.x), "slice_mm": float(ct.vxSize_xyz.z),
+        "z_first_mm": float(ct.origin_xyz.z), "z_step_mm": float(direction[2, 2] * ct.vxSize_xyz.z),
+    }  # fmt: skip
+
+
+def place(ct, scan, nodule) -> dict:
+    """A finding as the page wants it: `slice`, `row`, `column` in the pictures, and its measures."""
+    index, row, column = (float(c) for c in nodule.center_irc)
+    row_step, column_step = scan["steps"]
+    return {
+        "slice": index,
+        "row": row if row_step > 0 else scan["rows"] - 1 - row,
+        "column": column if column_step > 0 else scan["columns"] - 1 - column,
+        "center_xyz": [round(float(c), 1) for c in nodule.center_xyz],
+        "diameter_mm": round(float(nodule.diameter_mm), 1),
+        "probability": round(float(nodule.probability), 4),
+        "malignancy": None if nodule.malignancy is None else round(float(nodule.malignancy), 3),
+    }
