@@ -142,7 +142,6 @@ def main(arguments=None):
         some.numpy().tofile(temporary)
     said = in_batches(run, some).softmax(1)[:, 1]
     print(f"{'(eager PyTorch)':42} {'':6} {'':10} {area(eager, is_nodule):7.4f}")
-
     print("crops.f32, in 8 bits:", ", ".join(f"{p:.3f}" for p in said.tolist()))
 
 

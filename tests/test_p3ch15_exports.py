@@ -1,0 +1,183 @@
+"""Chapter 15: what is exported computes what PyTorch computes, for any batch, and says so if it does not."""
+
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from p3ch15 import export
+from p3ch15.efficiency import pruned, small_model, weights_bytes, zipped_bytes
+from p3ch15.export import AUC_WITHIN, INT8_SHARE, LOGITS_WITHIN, Line, measure
+from p3ch15.exports import (
+    NETWORKS,
+    area,
+    evaluation_crops,
+    in_batches,
+    network_named,
+    open_export,
+    to_onnx,
+    to_package,
+    to_scripted,
+    to_traced,
+)
+from p3ch15.native import missing_tools
+from p3ch15.tracing import SecondLook, SecondLookCond
+from util.files import UserError
+from util.paths import PROJECT
+
+
+@pytest.fixture(scope="module")
+def held_out():
+    return evaluation_crops(100)
+
+
+@pytest.fixture(scope="module")
+def classifier():
+    return NETWORKS["classification"].build()
+
+
+@pytest.mark.lesson
+def test_every_export_of_the_classifier_keeps_its_word(held_out, tmp_path_factory):
+    """ONNX, TorchScript, AOTInductor, ExecuTorch, C++; float32, bfloat16 and 8 bits."""
+    crops, is_nodule = held_out
+    lines = {line.name: line for line in measure(tmp_path_factory.getbasetemp() / "p3ch15", crops, is_nodule)}
+    assert {"ONNX in onnxruntime", "TorchScript, traced", "TorchScript, scripted", "ONNX, 8 bits"} <= set(
+        lines
+    )
+    if not missing_tools():
+        assert {"AOTInductor package", "AOTInductor, bfloat16", "traced, in C++"} <= set(lines)
+        assert lines["AOTInductor, in C++"].logits_off <= 1e-4
+    for line in lines.values():
+        if line.is_exact:
+            assert line.logits_off <= 1e-4, line
+        else:
+            assert line.auc_off <= 0.01, line
+        if "8 bits" in line.name:
+            assert line.limit_kilobytes is not None
+            assert line.kilobytes <= line.limit_kilobytes, line
+        assert line.holds
+
+
+def test_a_line_that_breaks_its_word_says_so():
+    good = dict(name="n", file="f", kilobytes=29.0, logits_off=0.5, auc_off=0.001, ms=None, is_exact=False)
+    assert Line(**good, limit_kilobytes=30.0).holds
+    assert not Line(**{**good, "is_exact": True}).holds
+    assert not Line(**{**good, "auc_off": 0.02}).holds
+    assert not Line(**{**good, "kilobytes": 31.0}, limit_kilobytes=30.0).holds
+    assert (LOGITS_WITHIN, AUC_WITHIN, INT8_SHARE) == (1e-4, 0.01, 0.3)
+
+
+@pytest.mark.parametrize("name", ["segmentation", "generator"])
+@pytest.mark.parametrize(
+    ("write", "ending"),
+    [(to_onnx, ".onnx"), (to_traced, "-traced.pt"), (to_scripted, "-scripted.pt"), (to_package, ".pt2")],
+    ids=["onnx", "traced", "scripted", "package"],
+)
+def test_pictures_of_other_sizes_and_numbers(name, write, ending, tmp_path):
+    if write is to_package and (missing_tools() or name == "segmentation"):
+        pytest.skip("needs a C++ compiler; to save time, of the generator only")
+    network = network_named(name)
+    path = write(network, tmp_path / f"{name}{ending}")
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]  # one file, weights included
+    run, model = open_export(path), network.build()
+    low, high = (-1000, 1000) if name == "segmentation" else (-1, 1)
+    for shape in ((1, 48, 72), (3, 32, 40)):
+        count, *edges = shape
+        batch = low + (high - low) * torch.rand(count, network.example(1).shape[1], *edges)
+        with torch.inference_mode():
+            wanted = model(batch)
+        torch.testing.assert_close(run(batch)[0], wanted, atol=1e-4, rtol=0)
+
+
+def test_onnx_says_what_goes_in_and_comes_out(tmp_path):
+    import onnx
+
+    graph = onnx.load(to_onnx(NETWORKS["classification"], tmp_path / "c.onnx")).graph
+    assert [value.name for value in graph.input] == ["crops"]
+    assert [value.name for value in graph.output] == ["logits", "probabilities"]
+    first, *rest = graph.input[0].type.tensor_type.shape.dim
+    assert first.dim_param == "batch"
+    assert [dim.dim_value for dim in rest] == [1, 32, 48, 48]
+
+
+@pytest.mark.filterwarnings("ignore")  # TorchScript is deprecated, and tracing warns: both are the point
+def test_tracing_keeps_one_way_and_scripting_both(classifier, held_out):
+    crops, _ = held_out
+    probability = in_batches(classifier, crops).softmax(1)[:, 1]
+    is_unsure = (probability > 0.05) & (probability < 0.95)
+    assert 3 <= is_unsure.sum() <= 97
+    sure = crops[~is_unsure][:3]
+    mixed = torch.cat([crops[~is_unsure][:2], crops[is_unsure][:3]])
+    model = SecondLook(classifier).eval()
+    with torch.no_grad():
+        traced, scripted = torch.jit.trace(model, sure), torch.jit.script(model)
+        assert torch.equal(traced(sure), model(sure))
+        assert (traced(mixed) - model(mixed)).abs().max() > 1e-2  # wrong, and not a word about it
+        for batch in (sure, mixed):
+            torch.testing.assert_close(scripted(batch), model(batch), atol=1e-5, rtol=0)
+        with pytest.raises(Exception, match="data-dependent"):
+            torch.export.export(model, (sure,))
+        program = torch.export.export(SecondLookCond(classifier).eval(), (sure,)).module()
+        torch.testing.assert_close(program(sure), model(sure), atol=1e-5, rtol=0)
+        torch.testing.assert_close(program(mixed[:3]), model(mixed[:3]), atol=1e-5, rtol=0)
+    # The second look changes what it should change, and nothing else.
+    with torch.inference_mode():
+        once, twice = classifier(mixed)[0], model(mixed)
+        mirrored = classifier(mixed.flip(4))[0]
+    assert torch.equal(twice[:2], once[:2])
+    torch.testing.assert_close(twice[2:], (once[2:] + mirrored[2:]) / 2)
+
+
+def test_pruning_zeroes_the_smallest_and_saves_only_when_zipped(classifier):
+    before = {name: t.clone() for name, t in classifier.state_dict().items()}
+    thin = pruned(classifier, 0.7)
+    assert all(torch.equal(t, before[name]) for name, t in classifier.state_dict().items())
+    assert set(thin.state_dict()) == set(before)
+    names = [n for n, m in classifier.named_modules() if isinstance(m, torch.nn.Conv3d)]
+    old = torch.cat([before[f"{n}.weight"].flatten() for n in names])
+    new = torch.cat([thin.state_dict()[f"{n}.weight"].flatten() for n in names])
+    assert (new == 0).double().mean().item() == pytest.approx(0.7, abs=1e-4)
+    assert old[new == 0].abs().max() <= old[new != 0].abs().min()
+    assert weights_bytes(thin) == weights_bytes(classifier)
+    assert zipped_bytes(thin) < 0.6 * zipped_bytes(classifier)
+
+
+def test_the_smaller_design_is_smaller_and_has_learnt_something(classifier, held_out):
+    crops, is_nodule = held_out
+    small = small_model()
+    assert weights_bytes(small) < 0.3 * weights_bytes(classifier)
+    assert area(in_batches(small, crops), is_nodule) > 0.8
+
+
+def test_files_that_are_no_export_are_named(tmp_path):
+    (tmp_path / "damaged.onnx").write_bytes(b"not a network")
+    (tmp_path / "damaged.pt").write_bytes(b"not a network")
+    (tmp_path / "model.xyz").write_bytes(b"")
+    for name, words in (
+        ("damaged.onnx", "damaged"),
+        ("damaged.pt", "damaged"),
+        ("model.xyz", "ends in none of"),
+        ("missing.pt2", "there is no"),
+    ):
+        with pytest.raises(UserError, match=words):
+            open_export(tmp_path / name)
+    with pytest.raises(UserError, match="classification, segmentation, generator"):
+        network_named("classifier")
+
+
+@pytest.mark.command
+def test_the_command_writes_a_network_and_refuses_a_wrong_name(tmp_path, monkeypatch):
+    said = subprocess.run(
+        [sys.executable, "-m", "p3ch15.export", "--network", "nonsense", "--out", str(tmp_path)],
+        cwd=PROJECT,
+        capture_output=True,
+        text=True,
+    )
+    assert said.returncode == 2
+    assert said.stderr == (
+        "error: there is no network 'nonsense'; choose one of classification, segmentation, generator\n"
+    )
+    monkeypatch.setattr(export, "WRITERS", {".onnx": to_onnx, "-traced.pt": to_traced})
+    assert export.main(["--network", "segmentation", "--out", str(tmp_path)]) == 0
+    assert {path.name for path in tmp_path.iterdir()} == {"segmentation.onnx", "segmentation-traced.pt"}

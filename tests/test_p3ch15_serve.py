@@ -1,0 +1,99 @@
+"""Chapter 15: the classifier under serving engines. Ray Serve and BentoML are optional: what needs them skips."""
+
+import io
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+
+import numpy as np
+import pytest
+import torch
+
+from p3ch15.exports import NETWORKS, in_batches
+from p3ch15.serve.model import Classifier, read_crop
+from util.files import UserError
+from util.paths import PROJECT
+
+
+@pytest.fixture(scope="module")
+def crops():
+    return NETWORKS["classification"].example(3)[:, 0].numpy()  # (3, 32, 48, 48)
+
+
+def as_npy(array) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, array)
+    return buffer.getvalue()
+
+
+def test_the_classifier_judges_a_list_as_eager_pytorch_does(crops):
+    threads = torch.get_num_threads()
+    try:
+        said = Classifier()(list(crops))
+    finally:
+        torch.set_num_threads(threads)
+    logits = in_batches(NETWORKS["classification"].build(), torch.from_numpy(crops)[:, None])
+    assert said == pytest.approx(logits.softmax(1)[:, 1].tolist(), abs=0.03)  # bfloat16
+
+
+def test_only_crops_are_read(crops):
+    np.testing.assert_array_equal(read_crop(as_npy(crops[0])), crops[0])
+    pickled = io.BytesIO()
+    np.save(pickled, np.array([{"a": 1}], dtype=object), allow_pickle=True)
+    for body in (b"", b"junk", as_npy(crops), as_npy(crops[0] * np.nan), pickled.getvalue()):
+        with pytest.raises(UserError):
+            read_crop(body)
+
+
+@pytest.mark.command
+@pytest.mark.parametrize(("engine", "package"), [("ray", "ray"), ("bento", "bentoml")])
+def test_one_command_serves_crops(engine, package, crops, tmp_path):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "p3ch15.serve", engine, "--port", str(port)]
+    try:
+        __import__(package)
+    except ImportError:
+        said = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True)
+        assert said.returncode == 2
+        assert f"{package} is not installed; see p3ch15/serve/requirements.txt" in said.stderr
+        pytest.skip(f"{package} is not installed (p3ch15/serve/requirements.txt)")
+    body, kind = as_npy(crops[0]), "application/octet-stream"
+    if engine == "bento":
+        body, kind = json.dumps({"crops": crops[:1].tolist()}).encode(), "application/json"
+
+    def ask(body):
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{port}/predict", body, headers={"Content-Type": kind}
+        )
+        return json.load(urllib.request.urlopen(request, timeout=30))
+
+    with open(tmp_path / "log", "w") as log:
+        server = subprocess.Popen(command, cwd=PROJECT, stdout=log, stderr=log, start_new_session=True)
+        try:
+            for _ in range(120):
+                try:
+                    answer = ask(body)
+                    break
+                except (OSError, urllib.error.URLError):
+                    assert server.poll() is None, (tmp_path / "log").read_text()[-2000:]
+                    time.sleep(0.5)
+            said = answer["probability"] if engine == "ray" else answer[0]
+            logits = in_batches(NETWORKS["classification"].build(), torch.from_numpy(crops[:1])[:, None])
+            assert said == pytest.approx(logits.softmax(1)[0, 1].item(), abs=0.03)
+            with pytest.raises(urllib.error.HTTPError) as refused:
+                ask(b"junk")
+            assert 400 <= refused.value.code < 500
+        finally:
+            os.killpg(server.pid, signal.SIGINT)
+            try:
+                server.wait(20)
+            except subprocess.TimeoutExpired:
+                os.killpg(server.pid, signal.SIGKILL)
