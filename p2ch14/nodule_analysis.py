@@ -39,6 +39,10 @@ SHIPPED = PROJECT / "data" / "p2ch14"
 SHIPPED_SEGMENTATION = SHIPPED / "segmentation.safetensors"
 SHIPPED_CLASSIFIER = SHIPPED / "classification.safetensors"
 SHIPPED_MALIGNANCY = SHIPPED / "malignancy.safetensors"
+# Where a classifier's file asks for a second look: the mean over all mirror images of a crop, for
+# candidates from this probability on. The others are rejected at first sight.
+MIRRORS = ((2,), (3,), (4,), (2, 3), (2, 4), (3, 4), (2, 3, 4))
+SECOND_LOOK_FROM = 0.2
 # How a mask of the course's own U-Net becomes candidates; chosen on training scans.
 OWN_GROUPING = {"grouping": "split", "mask_threshold": "0.9"}
 
@@ -46,6 +50,11 @@ OWN_GROUPING = {"grouping": "split", "mask_threshold": "0.9"}
 def threshold_of(path) -> float:
     """The threshold that a classifier's file brings along (chosen on training scans), else 0.5."""
     return float(_metadata(path).get("threshold", 0.5))
+
+
+def wants_second_look(path) -> bool:
+    """Does a classifier's file say that its answers be averaged over mirror images? The course's does."""
+    return _metadata(path).get("second_look") == "mirrors"
 
 
 def grouping_of(path) -> tuple[str, float]:
@@ -127,9 +136,9 @@ class NoduleAnalysisApp:
         self.mask_threshold = usual_threshold if mask_threshold is None else mask_threshold
         self.use_bfloat16 = has_fast_bfloat16(self.device)
         self.seg_model = self._ready(UNetWrapper(), segmentation, torch.channels_last)
-        self.cls_model = self._ready(
-            LunaModel(), classification or SHIPPED_CLASSIFIER, torch.channels_last_3d
-        )
+        classification = classification or SHIPPED_CLASSIFIER
+        self.cls_model = self._ready(LunaModel(), classification, torch.channels_last_3d)
+        self.looks_twice = wants_second_look(classification)
         if malignancy is None and SHIPPED_MALIGNANCY.is_file():
             malignancy = SHIPPED_MALIGNANCY
         self.malignancy_model, self.malignancy_is_scaled = None, False
@@ -202,11 +211,27 @@ class NoduleAnalysisApp:
         batch_size = batch_size or self._batch_size(cpu=8, gpu=64)
         for finding, probability in zip(findings, self._judged(self.cls_model, ct, findings, batch_size)):
             finding.probability = probability
+        if self.looks_twice:
+            self._look_again(ct, [f for f in findings if f.probability >= SECOND_LOOK_FROM])
         if self.malignancy_model:
             nodules = [finding for finding in findings if finding.probability >= self.threshold]
             judged = self._judged(self.malignancy_model, ct, nodules, batch_size, self.malignancy_is_scaled)
             for nodule, malignancy in zip(nodules, judged):
                 nodule.malignancy = malignancy
+
+    def _look_again(self, ct, findings):
+        """Average each finding's probability with those of the crop's mirror images.
+
+        A nodule is one in a mirror, too; where the answers differ, the classifier is not sure. Chapter 14,
+        "Preventing overfitting": test-time augmentation.
+        """
+        for finding in findings:
+            crop_t = crop_of(ct, finding)[None, None]
+            batch_t = torch.cat([crop_t.flip(axes) for axes in MIRRORS])  # (7, 1, 32, 48, 48)
+            input_g = batch_t.to(self.device, memory_format=torch.channels_last_3d)
+            with self._autocast():
+                mirrored = self.cls_model(input_g)[1][:, 1].float()
+            finding.probability = (finding.probability + mirrored.sum().item()) / (len(MIRRORS) + 1)
 
     def _judged(self, model, ct, findings, batch_size, is_scaled=False):
         """The probability of class 1 for the crop around each finding, as floats."""

@@ -1,6 +1,7 @@
 """Chapter 14: from a mask to findings, from findings to scores, files and reports."""
 
 import csv
+import itertools
 import json
 import math
 import re
@@ -14,7 +15,9 @@ import SimpleITK as sitk
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.torch import save_file
 
+from p2ch10.dsets import irc2xyz
 from p2ch10.scans import load_scan
 from p2ch11.model import LunaModel
 from p2ch13.model import UNetWrapper
@@ -88,6 +91,34 @@ def test_segmentation_does_not_depend_on_batches(app, small_scan):
     ct = load_scan(small_scan)
     one, many = app.segment_ct(ct, batch_size=1), app.segment_ct(ct, batch_size=16)
     assert (one == many).mean() > 0.999
+
+
+def test_a_file_may_ask_for_a_second_look_at_mirror_images(tmp_path, random_weights, small_scan):
+    ct = load_scan(small_scan)
+    # A little beside the ball, so that the mirror images differ.
+    center_xyz = irc2xyz((17, 25, 33), ct.origin_xyz, ct.vxSize_xyz, ct.direction_a)
+    place = Finding((17.0, 25.0, 33.0), tuple(center_xyz), 9.0)
+    crop = nodule_analysis.crop_of(ct, place)[None, None]
+    axes_sets = itertools.chain.from_iterable(itertools.combinations((2, 3, 4), n) for n in range(4))
+    looks = torch.cat([crop.flip(axes) for axes in axes_sets])  # (8, 1, 32, 48, 48)
+    torch.manual_seed(0)
+    model = LunaModel().eval()
+    with torch.no_grad():  # an untrained network's head, scaled so that it is undecided
+        margin = model(looks)[0].diff(dim=1)
+        model.head_linear.bias[1] -= margin.mean()
+        model.head_linear.weight /= margin.std()
+        model.head_linear.bias /= margin.std()
+        model.head_linear.bias[1] += 1.5
+        expected = model(looks)[1][:, 1]
+    assert expected.std() > 0.05
+    assert expected[0] > nodule_analysis.SECOND_LOOK_FROM
+    path = tmp_path / "classification.safetensors"
+    for metadata, probability in (({"second_look": "mirrors"}, expected.mean()), (None, expected[0])):
+        save_file(model.state_dict(), path, metadata)
+        app = NoduleAnalysisApp(random_weights / "segmentation.state", path, device="cpu")
+        app.use_bfloat16 = False
+        app.classify_candidates(ct, [place])
+        assert place.probability == pytest.approx(probability.item(), abs=1e-3)
 
 
 def test_body_window_holds_the_body_and_fits_the_network():

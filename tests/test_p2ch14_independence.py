@@ -2,11 +2,13 @@
 
 import pytest
 
+from p2ch09.phantom import series_uid
 from p2ch10.dsets import LunaDataset, getCandidateInfoList, is_held_out
 from p2ch13.dsets import TrainingLuna2dSegmentationDataset
 from p2ch14.dsets import MalignantLunaDataset
 from p2ch14.main_job import THRESHOLD_SCANS, VAL_STRIDE
 from p2ch14.nodule_analysis import series_of
+from p2ch14.ship import SCANS, SEED, tuning_and_reported
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +51,25 @@ def test_the_threshold_is_chosen_on_other_scans(reported):
     chosen_on = set(series_of(VAL_STRIDE, held_out=False)[:THRESHOLD_SCANS])
     assert len(chosen_on) == THRESHOLD_SCANS
     assert not chosen_on & reported
+
+
+def test_the_shipped_threshold_is_chosen_on_scans_of_its_own(reported):
+    tuning, left = tuning_and_reported(reported)
+    assert tuning
+    assert len(left) >= 2 * len(tuning)
+    assert set(tuning) | set(left) == reported
+    assert not set(tuning) & set(left)
+    assert tuning_and_reported(reversed(sorted(reported))) == (tuning, left)
+
+
+def test_the_shipped_networks_come_from_other_patients_than_the_courses(reported):
+    theirs = {series_uid(SEED, number) for number in range(SCANS)}
+    assert len(theirs) == SCANS
+    everyone = {info.series_uid for info in getCandidateInfoList()}
+    assert not theirs & everyone
+    # The judges of malignancy, see the model card, are a third cohort.
+    judged = {series_uid(777, number) for number in range(70)}
+    assert not judged & (theirs | everyone)
 
 
 def test_malignancy_is_validated_on_reported_scans_only(reported):
