@@ -1,7 +1,7 @@
 """Request batching (chapter 15, "Request batching").
 
 Requests arrive one by one, but a network computes a batch almost as fast as a single sample. `Batcher`
-stands between the two: request threads put a sample in a queue and wait; one worker thread takes what has
+stands between the two: request threads put a sample in a queue and wait; a worker thread takes what has
 gathered, computes it as one batch, and hands every thread its own result.
 """
 
@@ -36,10 +36,13 @@ class Batcher:
 
     max_wait_s: how long a sample may wait for company while others are arriving. A lone sample never
     waits. max_queue: how many samples may wait; one more is refused (`Overloaded`), since a queue that
-    only grows makes everybody late. observe(size): called with the size of every batch.
+    only grows makes everybody late. workers: threads that call `run`, at the same time: one for a GPU, for a
+    CPU one per core. observe(size): called with the size of every batch.
     """
 
-    def __init__(self, run, max_batch=16, max_wait_s=0.005, max_queue=64, observe=lambda size: None):
+    def __init__(
+        self, run, max_batch=8, max_wait_s=0.005, max_queue=64, workers=1, observe=lambda size: None
+    ):
         self.run, self.observe = run, observe
         self.max_batch, self.max_wait_s, self.max_queue = max_batch, max_wait_s, max_queue
         self._waiting = deque()
@@ -47,10 +50,17 @@ class Batcher:
         self._closing = False
         self._last_size = 1
         self._seconds_per_batch = 0.0  # a running mean
-        self._worker = threading.Thread(target=self._work, name="batcher", daemon=True)
-        self._worker.start()
+        self._workers = [threading.Thread(target=self._work, daemon=True) for _ in range(workers)]
+        for worker in self._workers:
+            worker.start()
 
-    def __len__(self):
+    @property
+    def capacity(self) -> int:
+        """How many samples may wait or be computed at the same time."""
+        return self.max_queue + self.max_batch * len(self._workers)
+
+    @property
+    def waiting(self) -> int:
         """How many samples wait."""
         return len(self._waiting)
 
@@ -77,17 +87,20 @@ class Batcher:
         return request.result
 
     def _seconds_to_empty(self):
-        return self._seconds_per_batch * (len(self._waiting) / self.max_batch + 1)
+        batches = len(self._waiting) / (self.max_batch * len(self._workers))
+        return self._seconds_per_batch * (batches + 1)
 
     def close(self, timeout_s=30.0) -> bool:
         """Refuse what comes, compute what waits; True once all of it is done."""
         with self._changed:
             self._closing = True
             self._changed.notify_all()
-        self._worker.join(timeout_s)
-        return not self._worker.is_alive()
+        until = time.monotonic() + timeout_s
+        for worker in self._workers:
+            worker.join(max(until - time.monotonic(), 0))
+        return not any(worker.is_alive() for worker in self._workers)
 
-    # --- in the worker's thread ---------------------------------------------------------------
+    # --- in a worker's thread -----------------------------------------------------------------
 
     def _work(self):
         while (batch := self._next_batch()) is not None:
@@ -104,7 +117,7 @@ class Batcher:
                 self._seconds_per_batch += 0.2 * (seconds - self._seconds_per_batch)
 
     def _next_batch(self):
-        """Wait for samples and take up to `max_batch`; None when closed and empty."""
+        """Wait for samples and take up to `max_batch` of them; None when closed and empty."""
         with self._changed:
             while not self._waiting and not self._closing:
                 self._changed.wait()
@@ -117,7 +130,7 @@ class Batcher:
                     break
                 self._changed.wait(left_s)
             if not self._waiting:
-                return None
+                return None if self._closing else []  # another worker was faster
             batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), self.max_batch))]
             self._last_size = len(batch)
             return batch

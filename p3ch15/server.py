@@ -7,7 +7,7 @@ Open http://127.0.0.1:8000 and drop a scan on the page. Programs use:
     GET  /health                  {"status": "ok"}; 503 while the server stops
     GET  /metrics                 counters and times, in Prometheus's text format
     POST /predict                 one candidate crop, .npy or JSON -> {"probability": p}
-    POST /scans                   a CT, .nii.gz or .zip -> 202 and {"job": number, "url": …}
+    POST /scans                   a CT, .nii.gz or .zip (?name=…) -> 202 and {"job": number, "url": …}
     GET  /scans/N                 how far it is, and its findings in the end
     GET  /scans/N/findings.json   as `python -m p2ch14.nodule_analysis --json` writes them
     GET  /scans/N/report.html     the report with pictures
@@ -60,6 +60,7 @@ class CropClassifier:
     """`LunaModel` for lists of crops: [(32, 48, 48) float32 HU, …] -> [probability, …].
 
     numerics: "float32", or "fast": channels last in memory, and bfloat16 where the hardware computes it.
+    `workers`: how many threads may call it at the same time with profit.
     """
 
     def __init__(self, weights=SHIPPED_CLASSIFIER, numerics="fast", device=None):
@@ -69,13 +70,25 @@ class CropClassifier:
         self.use_bfloat16 = is_fast and has_fast_bfloat16(self.device)
         model = load_weights(LunaModel(), weights).to(self.device)
         self.model = model.to(memory_format=self.memory_format).eval()
+        self.is_cpu = self.device.type == "cpu"
+        self.cores = torch.get_num_threads()
+        self.workers = self.cores if self.is_cpu else 1
 
     @torch.inference_mode()
     def __call__(self, crops):
+        if self.is_cpu:
+            # For the calling thread only. A lone crop may use all cores; where crops come together every
+            # core computes a batch of its own, which spares the threads waiting for one another.
+            torch.set_num_threads(self.cores if len(crops) == 1 else 1)
         batch_t = torch.stack([torch.from_numpy(crop) for crop in crops])[:, None]  # (N, 1, 32, 48, 48)
         input_g = batch_t.to(self.device).contiguous(memory_format=self.memory_format)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.use_bfloat16):
             return self.model(input_g)[1][:, 1].float().tolist()
+
+
+def usual_batch(classify) -> int:
+    """A CPU wants what its cache holds, a GPU enough to keep it busy."""
+    return 8 if classify.is_cpu else 64
 
 
 class Metrics:
@@ -99,7 +112,7 @@ class Metrics:
 
 def create_app(
     weights=None, *, segmentation=None, malignancy=None, folder=None, device=None, numerics="fast",
-    batching=True, max_batch=16, max_wait_s=0.005, max_queue=64, scans=True, max_voxels=MAX_VOXELS,
+    batching=True, max_batch=None, max_wait_s=0.005, max_queue=64, scans=True, max_voxels=MAX_VOXELS,
 ) -> Flask:  # fmt: skip
     """The application; `close_app` ends it.
 
@@ -117,8 +130,10 @@ def create_app(
     app.extensions["resources"] = resources = contextlib.ExitStack()
     batcher = jobs = None
     if batching:
-        batcher = Batcher(classify, max_batch, max_wait_s, max_queue, metrics.batch_size.observe)
-        metrics.queue.set_function(lambda: len(batcher))
+        max_batch = max_batch or usual_batch(classify)
+        observe = metrics.batch_size.observe
+        batcher = Batcher(classify, max_batch, max_wait_s, max_queue, classify.workers, observe)
+        metrics.queue.set_function(lambda: batcher.waiting)
     if scans:
         analysis = WatchedAnalysis(segmentation, weights, malignancy, device, threshold_of(weights))
         folder = folder or resources.enter_context(tempfile.TemporaryDirectory(prefix="scans-"))
@@ -128,7 +143,7 @@ def create_app(
     app.extensions["batcher"], app.extensions["jobs"] = batcher, jobs
     _add_infrastructure(app, metrics)
     _add_prediction(app, classify, batcher)
-    if jobs:
+    if jobs is not None:
         _add_scans(app, jobs)
     return app
 
@@ -197,7 +212,7 @@ def _add_prediction(app, classify, batcher):
             abort(413, "the crop is too large; send (32, 48, 48) numbers")
         deadline_s = _deadline(request.headers.get("X-Deadline-Seconds"))
         crop = read_crop(request.get_data(), request.mimetype)
-        probability = batcher(crop, deadline_s) if batcher else classify([crop])[0]
+        probability = batcher(crop, deadline_s) if batcher is not None else classify([crop])[0]
         return jsonify(probability=probability)
 
 
@@ -228,7 +243,7 @@ def _add_scans(app, jobs):
     def send_scan():
         if request.mimetype == "multipart/form-data":
             abort(415, "send the file itself as the body, as curl does with --data-binary @scan.zip")
-        job = jobs.submit(request.stream)
+        job = jobs.submit(request.stream, request.args.get("name", ""))
         url = url_for("scan_state", number=job.number)
         return jsonify(job=job.number, url=url), 202, {"Location": url}
 
@@ -351,14 +366,14 @@ def main(arguments=None):
     parser.add_argument("--numerics", choices=NUMERICS, default="fast")
     parser.add_argument("--no-batching", action="store_true", help="each crop alone, in its request's thread")
     parser.add_argument("--no-scans", action="store_true", help="crops only")
-    parser.add_argument("--max-batch", type=int, default=16)
+    parser.add_argument("--max-batch", type=int, help="by default 8 on a CPU, 64 on a GPU")
     parser.add_argument("--max-wait-ms", type=float, default=5.0, help="for company, while others arrive")
     parser.add_argument("--max-queue", type=int, default=64, help="crops that may wait")
     parser.add_argument("--max-voxels", type=int, default=MAX_VOXELS, help="of a scan")
     parser.add_argument("--threads", type=int, help="for requests; by default enough to fill the queue")
     parser.add_argument("--drain-seconds", type=float, default=30.0, help="to finish, after SIGTERM")
     options = parser.parse_args(arguments)
-    if min(options.max_batch, options.max_queue, options.threads or 1) < 1:
+    if min(options.max_batch or 1, options.max_queue, options.threads or 1) < 1:
         raise UserError("--max-batch, --max-queue and --threads must be at least 1")
     folder = options.folder or output_root() / "server"
     folder.mkdir(parents=True, exist_ok=True)
@@ -371,8 +386,9 @@ def main(arguments=None):
         max_batch=options.max_batch, max_wait_s=options.max_wait_ms / 1000, max_queue=options.max_queue,
         scans=not options.no_scans, max_voxels=options.max_voxels,
     )  # fmt: skip
-    # A thread waits with every crop in the queue; a few more say "full", and answer all other requests.
-    threads = options.threads or (4 if options.no_batching else options.max_batch + options.max_queue + 8)
+    batcher = app.extensions["batcher"]
+    # A thread waits with every crop that is queued or computed; the others say "full", and answer the rest.
+    threads = options.threads or (4 if batcher is None else batcher.capacity + 8)
     server = Server(app, options.host, options.port, threads, options.drain_seconds)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, server.stop)

@@ -5,6 +5,8 @@ Everything here comes from a stranger: sizes are checked before memory is taken,
 
 import io
 import json
+import re
+from pathlib import PurePosixPath
 
 import numpy as np
 
@@ -68,3 +70,9 @@ def kind_of_upload(start: bytes) -> str:
     if start[:3] == b"\x1f\x8b\x08":
         return "nii.gz"
     raise UserError("send a scan as .nii.gz, or as a .zip of .mhd with .raw or .zraw, or of DICOM files")
+
+
+def plain_name(name) -> str:
+    """A file's name, for people: no folders, no ending, letters, digits and a few signs, at most 80."""
+    stem = re.sub(r"\.(mhd|nii\.gz|zip)$", "", PurePosixPath(name).name, flags=re.IGNORECASE)
+    return re.sub(r"[^\w.-]", "_", stem, flags=re.ASCII)[:80] or "scan"

@@ -20,11 +20,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from p2ch10.dsets import Ct
 from p2ch14.nodule_analysis import NoduleAnalysisApp, write_json
 from p3ch15.batching import Overloaded
-from p3ch15.server_input import kind_of_upload
+from p3ch15.server_input import kind_of_upload, plain_name
 from p3ch15.server_reader import MAX_VOXELS
 from util.files import UserError, atomic_path, remove
 from util.paths import PROJECT
@@ -103,21 +104,27 @@ class ScanJobs:
         self._uploading = 0
         self._changed = threading.Condition()
         self._close_at = None
+        self._threads = torch.get_num_threads()
         self._restore()
         self._worker = threading.Thread(target=self._work, name="scans", daemon=True)
         self._worker.start()
 
     # --- for the request threads --------------------------------------------------------------
 
-    def submit(self, stream) -> Job:
-        """Take an upload (a binary file object). Raises `UserError` for another kind, `Overloaded` if full."""
+    def submit(self, stream, name="") -> Job:
+        """Take an upload (a binary file object). Raises `UserError` for another kind, `Overloaded` if full.
+
+        name: of the file, to be shown; an archive's content knows better.
+        """
         with self._changed:
             if self._close_at is not None:
                 raise Overloaded("the server is stopping; send the scan again when it is back", 30)
             if len(self._waiting) + self._uploading >= self.max_waiting:
                 raise Overloaded("too many scans are waiting; send yours later", 30)
             self._uploading += 1
-        job = Job(secrets.token_hex(16))  # a number that nobody guesses: who has it may see the scan
+        job = Job(
+            secrets.token_hex(16), plain_name(name)
+        )  # a number that nobody guesses: who has it may see the scan
         try:
             start = stream.read(2**16)
             kind_of_upload(start)
@@ -172,6 +179,7 @@ class ScanJobs:
     # --- in the worker's thread ---------------------------------------------------------------
 
     def _work(self):
+        torch.set_num_threads(self._threads)  # holds for this thread; others set their own
         while (job := self._next()) is not None:
             started = time.perf_counter()
             job.state = "running"
@@ -198,7 +206,7 @@ class ScanJobs:
 
     def _analyse(self, job):
         job.stage, job.share = "reading", 0.02
-        job.name = self._read(job)["name"]
+        job.name = self._read(job)["name"] or job.name
         ct = Ct(self.path(job, "scan.mhd"))
         ct.series_uid = job.name
 

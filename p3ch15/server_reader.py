@@ -20,7 +20,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from p2ch10.scans import read_volume
-from p3ch15.server_input import kind_of_upload
+from p3ch15.server_input import kind_of_upload, plain_name
 from util.files import UserError, main_guard
 
 MAX_VOXELS = 512 * 512 * 1000
@@ -41,7 +41,7 @@ _OTHER_NAMES = {
 
 
 def read_upload(upload, folder, max_voxels=MAX_VOXELS, max_files=MAX_FILES) -> dict:
-    """Turn an uploaded file into `folder`/scan.mhd and scan.raw (int16); answers `{"name": …}`.
+    """Turn an uploaded file into `folder`/scan.mhd and scan.raw (int16); answers `{"name": …}`, "" if unknown.
 
     Nothing is written outside `folder`. Raises `UserError` for what is no scan or too large.
     """
@@ -50,7 +50,7 @@ def read_upload(upload, folder, max_voxels=MAX_VOXELS, max_files=MAX_FILES) -> d
         kind = kind_of_upload(file.read(4))
     opened = folder / "opened"
     opened.mkdir()
-    name = "scan"
+    name = ""
     if kind == "zip":
         path, name = _unzip(upload, opened, max_files, max_bytes=8 * max_voxels)
     else:
@@ -114,21 +114,15 @@ def _extract(archive, folder, max_files, max_bytes):
     if len(headers) > 1:
         raise UserError("the .zip file holds several scans; send them one by one")
     if headers:
-        return _extract_mhd(archive, headers[0], entries, folder), _plain(headers[0].filename)
+        return _extract_mhd(archive, headers[0], entries, folder), plain_name(headers[0].filename)
     nifti = [e for e in entries if e.filename.lower().endswith(".nii.gz")]
     if len(nifti) == 1:
-        return _copy(archive, nifti[0], folder / "scan.nii.gz"), _plain(nifti[0].filename)
+        return _copy(archive, nifti[0], folder / "scan.nii.gz"), plain_name(nifti[0].filename)
     if not entries:
         raise UserError("the .zip file holds no files")
     for number, entry in enumerate(entries):
         _copy(archive, entry, folder / f"{number:05d}.dcm")
-    return folder, _plain(str(PurePosixPath(entries[0].filename).parent.name) or "dicom")
-
-
-def _plain(name) -> str:
-    """A name for people, from a stranger: letters, digits and a few signs, at most 80."""
-    stem = re.sub(r"\.(mhd|nii\.gz)$", "", PurePosixPath(name).name, flags=re.IGNORECASE)
-    return re.sub(r"[^\w.-]", "_", stem, flags=re.ASCII)[:80] or "scan"
+    return folder, plain_name(str(PurePosixPath(entries[0].filename).parent.name) or "dicom")
 
 
 def _copy(archive, entry, path):

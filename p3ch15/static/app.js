@@ -19,7 +19,7 @@ function send(file) {
   showProblem("");
   element("result").hidden = true;
   const request = new XMLHttpRequest();
-  request.open("POST", "/scans");
+  request.open("POST", `/scans?name=${encodeURIComponent(file.name)}`);
   request.responseType = "json";
   request.setRequestHeader("Content-Type", "application/octet-stream");
   request.upload.onprogress = (event) => showWork(`sending ${file.name}`, event.loaded / event.total);
