@@ -1,0 +1,743 @@
+"""Chapter 15: the batcher, the steps, the API, uploaded scans, and the page in a browser."""
+
+import io
+import json
+import shutil
+import subprocess
+import sys
+import threading
+import time
+import zipfile
+
+import numpy as np
+import pytest
+import torch
+
+from p2ch11.model import LunaModel
+from p2ch11.training import load_weights
+from p2ch14.nodule_analysis import SHIPPED_CLASSIFIER, NoduleAnalysisApp, load_scan, threshold_of
+from p3ch15.batching import Batcher, Overloaded, TooLate
+from p3ch15.server import close_app, create_app
+
+TOLERANCE = 0.02  # of a probability in bfloat16
+
+
+def npy(array, **options) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, array, **options)
+    return buffer.getvalue()
+
+
+@pytest.fixture(scope="module")
+def crops():
+    rng = np.random.default_rng(0)
+    base = rng.uniform(-1000, 400, (6, 4, 6, 6)).repeat(8, 1).repeat(8, 2).repeat(8, 3)
+    return base.astype(np.float32)  # coarse blobs: noise alone gets the same answer every time
+
+
+@pytest.fixture(scope="module")
+def expected(crops):
+    model = load_weights(LunaModel(), SHIPPED_CLASSIFIER).eval()
+    with torch.inference_mode():
+        return model(torch.from_numpy(crops)[:, None])[1][:, 1].tolist()
+
+
+# --- the batcher ---------------------------------------------------------------------------------
+
+
+def together(batcher, samples, timeout_s=5.0):
+    """What the batcher answers to samples that come at the same time; exceptions as values."""
+    answers = [None] * len(samples)
+
+    def ask(place):
+        try:
+            answers[place] = batcher(samples[place], timeout_s)
+        except Exception as error:
+            answers[place] = error
+
+    threads = [threading.Thread(target=ask, args=(place,)) for place in range(len(samples))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(10)
+    return answers
+
+
+class Gate:
+    """A `run` that notes its batches and waits until it is opened."""
+
+    def __init__(self, is_open=False):
+        self.opened, self.started, self.batches = threading.Event(), threading.Event(), []
+        if is_open:
+            self.opened.set()
+
+    def __call__(self, samples):
+        self.batches.append(list(samples))
+        self.started.set()
+        assert self.opened.wait(10)
+        return [2 * sample for sample in samples]
+
+
+def waiting_behind(gate, batcher, first=100):
+    """Let one sample enter the gate, so that all others must wait; answers its thread."""
+    thread = threading.Thread(target=batcher, args=(first, 10))
+    thread.start()
+    assert gate.started.wait(5)
+    return thread
+
+
+def until(condition, seconds=5.0):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "did not happen in time"
+        time.sleep(0.002)
+
+
+def test_batcher_gives_everybody_their_own_result_in_few_batches():
+    gate = Gate()
+    sizes = []
+    batcher = Batcher(gate, max_batch=8, max_queue=64, observe=sizes.append)
+    first = waiting_behind(gate, batcher)
+    answers = []
+    group = threading.Thread(target=lambda: answers.extend(together(batcher, list(range(20)))))
+    group.start()
+    until(lambda: batcher.waiting == 20)
+    gate.opened.set()
+    group.join(10)
+    first.join(10)
+    assert answers == [2 * n for n in range(20)]
+    assert [len(batch) for batch in gate.batches] == [1, 8, 8, 4] == sizes
+    assert batcher.close(5)
+
+
+def test_batcher_makes_a_lone_sample_wait_for_nobody():
+    batcher = Batcher(Gate(is_open=True), max_wait_s=1.0)
+    started = time.perf_counter()
+    assert [batcher(n) for n in range(5)] == [0, 2, 4, 6, 8]
+    assert time.perf_counter() - started < 0.9
+    batcher.close(5)
+
+
+def test_batcher_waits_for_company_where_there_was_some():
+    gate = Gate()
+    batcher = Batcher(gate, max_batch=4, max_wait_s=5.0)
+    waiting_behind(gate, batcher)
+    group = threading.Thread(target=together, args=(batcher, [1, 2]))
+    group.start()
+    until(lambda: batcher.waiting == 2)
+    gate.opened.set()
+    group.join(10)  # the last batch had two: now a sample waits, and the next one completes the batch
+    late = threading.Thread(target=batcher, args=(3,))
+    late.start()
+    until(lambda: batcher.waiting == 1)
+    assert batcher(4) == 8
+    late.join(10)
+    assert sorted(gate.batches[-1]) == [3, 4]
+    batcher.close(5)
+
+
+def test_batcher_refuses_when_full_and_says_when_to_come_back():
+    gate = Gate()
+    batcher = Batcher(gate, max_batch=2, max_queue=3)
+    first = waiting_behind(gate, batcher)
+    group = threading.Thread(target=together, args=(batcher, [1, 2, 3]))
+    group.start()
+    until(lambda: batcher.waiting == 3)
+    with pytest.raises(Overloaded) as refused:
+        batcher(4)
+    assert refused.value.retry_after_s >= 1
+    gate.opened.set()
+    first.join(10)
+    group.join(10)
+    assert batcher(5) == 10  # there is room again
+    batcher.close(5)
+
+
+def test_batcher_keeps_deadlines_and_does_not_compute_what_nobody_awaits():
+    gate = Gate()
+    batcher = Batcher(gate)
+    first = waiting_behind(gate, batcher)
+    with pytest.raises(TooLate):
+        batcher(1, 0.05)
+    gate.opened.set()
+    first.join(10)
+    assert batcher(2) == 4
+    assert 1 not in [sample for batch in gate.batches for sample in batch]
+    batcher.close(5)
+
+
+def test_batcher_one_bad_sample_spoils_only_its_own_result():
+    def run(samples):
+        if 13 in samples:
+            raise ValueError("unlucky")
+        return samples
+
+    batcher = Batcher(run, max_wait_s=0.2)
+    batcher._last_size = 3  # as after a batch of three: so they come together
+    answers = together(batcher, [1, 13, 2])
+    assert answers[0] == 1
+    assert answers[2] == 2
+    assert isinstance(answers[1], ValueError)
+    batcher.close(5)
+
+
+def test_batcher_finishes_what_waits_before_it_closes():
+    gate = Gate()
+    batcher = Batcher(gate, max_batch=2)
+    waiting_behind(gate, batcher)
+    answers = []
+    group = threading.Thread(target=lambda: answers.extend(together(batcher, [1, 2, 3])))
+    group.start()
+    until(lambda: batcher.waiting == 3)
+    assert not batcher.close(0.05)
+    with pytest.raises(Overloaded):
+        batcher(4)
+    gate.opened.set()
+    assert batcher.close(5)
+    group.join(10)
+    assert answers == [2, 4, 6]
+
+
+def test_batcher_workers_compute_at_the_same_time():
+    barrier = threading.Barrier(2)
+
+    def run(samples):
+        barrier.wait(5)  # passes only if both workers are here
+        return samples
+
+    batcher = Batcher(run, max_batch=1, workers=2)
+    assert together(batcher, [1, 2]) == [1, 2]
+    batcher.close(5)
+
+
+# --- the steps -----------------------------------------------------------------------------------
+
+
+def test_step_1_says_hello():
+    from p3ch15.steps.hello_world import app
+
+    assert app.test_client().get("/hello").text == "Hello World!"
+
+
+def test_steps_2_to_4_answer_what_the_network_says(tmp_path, crops, expected):
+    from p3ch15.steps import one_model, request_batching, traced_model
+
+    traced_model.save_traced(tmp_path / "luna.pt")
+    apps = (
+        one_model.create_app(),
+        request_batching.create_app(),
+        traced_model.create_app(tmp_path / "luna.pt"),
+    )
+    for app in apps:
+        client = app.test_client()
+        answer = client.post("/predict", data=npy(crops[1]))
+        assert answer.get_json()["probability"] == pytest.approx(expected[1], abs=1e-4)
+        assert client.post("/predict", data=b"no crop").status_code == 400
+
+
+# --- the application: crops ----------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def app(tmp_path_factory):
+    app = create_app(folder=tmp_path_factory.mktemp("scans"))
+    yield app
+    close_app(app, 20)
+
+
+def test_health_and_metrics(app, crops):
+    client = app.test_client()
+    client.post("/predict", data=npy(crops[0]))
+    assert client.get("/health").get_json() == {"status": "ok"}
+    answer = client.get("/metrics")
+    assert answer.content_type.startswith("text/plain")
+    from prometheus_client.parser import text_string_to_metric_families
+
+    families = {f.name: f for f in text_string_to_metric_families(answer.text)}
+    counted = {tuple(s.labels.values()): s.value for s in families["http_requests"].samples}
+    assert counted["predict", "200"] >= 1
+    batches = {s.name: s.value for s in families["batch_size"].samples}
+    assert batches["batch_size_count"] >= 1, "crops did not pass through the batcher"
+
+
+@pytest.mark.parametrize(("numerics", "tolerance"), [("fast", TOLERANCE), ("float32", 1e-4)])
+def test_predictions_are_the_network_s_alone_and_together(crops, expected, numerics, tolerance):
+    app = create_app(numerics=numerics, scans=False)
+    client = app.test_client()
+    alone = [client.post("/predict", data=npy(crop)).get_json()["probability"] for crop in crops]
+    assert alone == pytest.approx(expected, abs=tolerance)
+    assert max(expected) - min(expected) > 10 * 1e-4, "the crops would not tell a swapped answer"
+    batcher = app.extensions["batcher"]
+    assert together(batcher, list(crops)) == pytest.approx(expected, abs=tolerance)
+    close_app(app, 5)
+
+
+def test_every_way_to_write_a_crop(app, crops, expected):
+    client = app.test_client()
+    whole = np.rint(crops[2])
+    wanted = client.post("/predict", data=npy(whole)).get_json()["probability"]
+    assert wanted == pytest.approx(expected[2], abs=2 * TOLERANCE)
+    for array in (
+        whole.astype(np.float64),
+        whole.astype(np.int16),
+        whole.astype(">i4"),
+        np.asfortranarray(whole),
+    ):
+        assert client.post("/predict", data=npy(array)).get_json()["probability"] == wanted
+    assert (
+        client.post("/predict", json={"crop": whole.astype(int).tolist()}).get_json()["probability"] == wanted
+    )
+
+
+def test_values_beyond_hu_are_clipped(app):
+    client = app.test_client()
+    far = client.post("/predict", data=npy(np.full((32, 48, 48), 1e300))).get_json()
+    assert far == client.post("/predict", data=npy(np.full((32, 48, 48), 1000))).get_json()
+
+
+BIG = 10**12
+
+
+@pytest.mark.parametrize(
+    ("data", "mimetype"),
+    [
+        (b"", ""),
+        (b"no array", ""),
+        (npy(np.zeros((32, 48, 48)))[:-1], ""),
+        (npy(np.zeros((2, 2))), ""),
+        (npy(np.zeros((32, 48, 48), np.complex64)), ""),
+        (npy(np.full((32, 48, 48), np.nan)), ""),
+        (npy(np.full((32, 48, 48), np.inf)), ""),
+        (npy(np.array([{"a": 1}], dtype=object), allow_pickle=True), ""),
+        (npy(np.zeros(1)).replace(b"(1,)", f"({BIG},)".encode()), ""),
+        (b"[" * 100_000, "application/json"),
+        (b'{"crop": 1e999}', "application/json"),
+        (b'{"crop": "text"}', "application/json"),
+        (b'{"crop": [[1], [1, 2]]}', "application/json"),
+        (b"[]", "application/json"),
+        (b"\xff", "application/json"),
+    ],
+)  # fmt: skip
+def test_bad_crops_are_refused_with_a_sentence(app, data, mimetype):
+    answer = app.test_client().post("/predict", data=data, content_type=mimetype)
+    assert answer.status_code == 400
+    assert answer.get_json()["error"]
+
+
+def test_deadline_of_the_client(app, crops):
+    client = app.test_client()
+    late = client.post("/predict", data=npy(crops[0]), headers={"X-Deadline-Seconds": "0.0001"})
+    assert late.status_code == 503
+    assert int(late.headers["Retry-After"]) >= 1
+    for text in ("soon", "nan", "-1", "1e9"):
+        answer = client.post("/predict", data=npy(crops[0]), headers={"X-Deadline-Seconds": text})
+        assert answer.status_code == 400
+
+
+def test_another_site_s_page_cannot_use_the_reader_s_browser(app, crops):
+    answer = app.test_client().post("/predict", data=npy(crops[0]), headers={"Sec-Fetch-Site": "cross-site"})
+    assert answer.status_code == 403
+
+
+def test_importing_the_package_stays_light():
+    code = "import p3ch15, sys; sys.exit(any(m in sys.modules for m in ('torch', 'flask', 'numpy')))"
+    assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 0
+
+
+# --- the application: whole scans ----------------------------------------------------------------
+
+
+def packed(folder, path):
+    """A zip of a folder's files, in a folder of their own as people pack them."""
+    with zipfile.ZipFile(path, "w") as archive:
+        for file in sorted(folder.iterdir()):
+            archive.write(file, f"some scan/{file.name}")
+    return path
+
+
+@pytest.fixture(scope="module")
+def scan(tmp_path_factory):
+    """A small generated scan in three formats, and what the analysis says of it; one finding at least is true."""
+    import SimpleITK as sitk
+
+    from p2ch09.dicom import write_dicom_series
+    from p2ch09.phantom import make_patient, write_scan
+
+    folder = tmp_path_factory.mktemp("scan")
+    analysis = NoduleAnalysisApp(threshold=threshold_of(SHIPPED_CLASSIFIER))
+    for seed in range(3, 15):
+        patient = make_patient(seed, (48, 144, 144), nodules=4, richness=2)
+        shutil.rmtree(folder / "mhd", ignore_errors=True)
+        write_scan(patient, folder / "mhd")
+        path = next((folder / "mhd").glob("*.mhd"))
+        nodules = analysis.analyse(load_scan(path)).nodules(analysis.threshold)
+        true = [np.array(n.center_xyz) for n in patient.nodules]
+        if any(np.linalg.norm(t - np.array(f.center_xyz)) < 8 for t in true for f in nodules):
+            break
+    else:
+        pytest.fail("the shipped networks find no nodule in twelve generated patients")
+    write_dicom_series(patient, folder / "dicom")
+    sitk.WriteImage(sitk.ReadImage(str(path)), str(folder / "scan.nii.gz"))
+    files = {
+        "mhd": packed(folder / "mhd", folder / "mhd.zip"),
+        "dicom": packed(folder / "dicom", folder / "dicom.zip"),
+        "nifti": folder / "scan.nii.gz",
+    }
+    return {"files": files, "nodules": nodules, "patient": patient, "mhd": path}
+
+
+def finished(client, url, seconds=60):
+    """The job's state in the end; checks on the way that its progress only grows."""
+    shares, end = [0.0], time.monotonic() + seconds
+    while True:
+        state = client.get(url).get_json()
+        assert state["share"] >= shares[-1]
+        shares.append(state["share"])
+        if state["state"] in ("done", "failed"):
+            return state | {"shares": shares}
+        assert time.monotonic() < end, state
+        time.sleep(0.02)
+
+
+@pytest.fixture(scope="module")
+def analysed(app, scan):
+    client, states = app.test_client(), {}
+    for kind, file in scan["files"].items():
+        sent = client.post("/scans", data=file.read_bytes())
+        assert sent.status_code == 202
+        states[kind] = finished(client, sent.headers["Location"])
+    return states
+
+
+@pytest.mark.parametrize("kind", ["mhd", "dicom", "nifti"])
+def test_uploaded_scan_gives_the_analysis_s_findings(analysed, scan, kind):
+    state, nodules = analysed[kind], scan["nodules"]
+    assert state["state"] == "done", state["error"]
+    # DICOM keeps 12 bits, so a voxel may differ there and with it a faint finding.
+    if kind != "dicom":
+        assert len(state["findings"]) == len(nodules)
+    found = state["findings"][0]
+    assert found["center_xyz"] == pytest.approx(nodules[0].center_xyz, abs=0.5)
+    assert found["probability"] == pytest.approx(nodules[0].probability, abs=TOLERANCE)
+    assert found["diameter_mm"] == pytest.approx(nodules[0].diameter_mm, abs=0.5)
+
+
+def test_progress_is_shown(analysed):
+    assert len({round(share, 2) for share in analysed["mhd"]["shares"]}) > 3
+
+
+def test_findings_report_and_slices_of_a_scan(app, analysed, scan):
+    import PIL.Image
+
+    client, state = app.test_client(), analysed["mhd"]
+    url = f"/scans/{state['number']}"
+    told = client.get(f"{url}/findings.json").get_json()["scans"][0]
+    assert told["series_uid"] == scan["patient"].series_uid
+    assert len(told["nodules"]) == len(state["findings"])
+    report = client.get(f"{url}/report.html")
+    assert "Not a medical device" in report.text
+    assert "data:image/png" in report.text
+    assert "style-src 'self' 'unsafe-inline'" in report.headers["Content-Security-Policy"]
+    finding = state["findings"][0]
+    index, row, column = (round(finding[name]) for name in ("slice", "row", "column"))
+    picture = np.array(PIL.Image.open(io.BytesIO(client.get(f"{url}/slices/{index}.png").data)))
+    hu = scan["patient"].hu
+    assert picture.shape == hu.shape[1:]
+    grey = (float(np.clip(hu[index, row, column], -1000, 1000)) + 1200) * 255 / 1500
+    assert int(picture[row, column]) == pytest.approx(min(grey, 255), abs=1.5)
+    assert client.get(f"{url}/slices/{len(hu)}.png").status_code == 404
+    assert client.get(f"{url}/slices/1.png?window=bones").status_code == 404
+
+
+def test_pictures_show_the_front_up_however_a_scan_is_stored(scan):
+    from types import SimpleNamespace
+
+    from p2ch10.dsets import Ct
+    from p3ch15.server_jobs import describe, place
+
+    ct = Ct(scan["mhd"])
+    turned = SimpleNamespace(
+        hu_a=ct.hu_a[:, ::-1, ::-1],
+        direction_a=np.diag([-1.0, -1.0, 1.0]),
+        vxSize_xyz=ct.vxSize_xyz,
+        origin_xyz=ct.origin_xyz,
+    )
+    nodule = scan["nodules"][0]
+    i, r, c = nodule.center_irc
+    rows, columns = ct.hu_a.shape[1:]
+    other = SimpleNamespace(**vars(nodule) | {"center_irc": (i, rows - 1 - r, columns - 1 - c)})
+    straight, upright = place(ct, describe(ct), nodule), place(turned, describe(turned), other)
+    assert (straight["row"], straight["column"]) == pytest.approx((upright["row"], upright["column"]))
+    assert describe(turned)["steps"] == [-1, -1]
+
+
+def test_scans_that_nobody_can_read(app, analysed):
+    client = app.test_client()
+    assert client.post("/scans", data=b"no scan").status_code == 400
+    assert client.post("/scans", data={"scan": (io.BytesIO(b"x"), "x.zip")}).status_code == 415
+    sent = client.post("/scans", data=b"PK\x03\x04 but no archive")
+    state = finished(client, sent.headers["Location"])
+    assert state["state"] == "failed"
+    assert ".zip" in state["error"]
+    assert client.get(f"/scans/{state['number']}/report.html").status_code == 409
+    assert client.delete(f"/scans/{state['number']}").status_code == 204
+    assert client.get(f"/scans/{state['number']}").status_code == 404
+    for number in ("0", "..", "%2e%2e", "../../etc/passwd"):
+        assert client.get(f"/scans/{number}/findings.json").status_code == 404
+
+
+class StubAnalysis:
+    """In place of the networks where a test is about the jobs."""
+
+    threshold = 0.5
+
+    def __init__(self):
+        self.opened = threading.Event()
+
+    def analyse(self, ct, path):
+        from p2ch14.nodule_analysis import ScanResult
+
+        assert self.opened.wait(20)
+        return ScanResult(ct.series_uid, path, 0.1, [])
+
+
+def test_jobs_survive_a_restart_and_do_not_pile_up(tmp_path, scan):
+    from p3ch15.server_jobs import ScanJobs
+
+    upload = scan["files"]["nifti"].read_bytes()
+    analysis = StubAnalysis()
+    jobs = ScanJobs(analysis, tmp_path, max_waiting=2, keep=2)
+    running = jobs.submit(io.BytesIO(upload), "../one.nii.gz")
+    until(lambda: running.state == "running")
+    waiting = [jobs.submit(io.BytesIO(upload)) for _ in range(2)]
+    with pytest.raises(Overloaded):
+        jobs.submit(io.BytesIO(upload))
+    assert not jobs.close(0.05)
+    analysis.opened.set()
+    until(lambda: running.state == "done", 20)
+    jobs._worker.join(10)
+    assert running.name == "one"
+    assert [job.state for job in waiting] == ["waiting", "waiting"]  # their time was over
+
+    again = ScanJobs(analysis, tmp_path, keep=2)
+    until(lambda: sum(job.state == "done" for job in again._jobs.values()) == 2, 30)
+    assert again.close(20)
+    left = {path.parent.name for path in tmp_path.glob("*/report.html")}
+    assert left == {job.number for job in waiting}, "the two newest stay"
+    assert not list(tmp_path.glob("*/upload"))
+    crashed = again.get(waiting[0].number)
+    crashed.state = "running"
+    again._write(crashed)
+    third = ScanJobs(analysis, tmp_path)
+    assert third.get(waiting[0].number).state == "failed"
+    third.close(5)
+
+
+# --- opening a stranger's file -------------------------------------------------------------------
+
+
+def archive_of(path, files):
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in files:
+            archive.writestr(name, content)
+    return path
+
+
+HEADER = "NDims = 3\nDimSize = {0} {0} {0}\nElementType = MET_SHORT\nElementSpacing = 1 1 1\n"
+
+
+def link(name):
+    entry = zipfile.ZipInfo(name)
+    entry.external_attr = 0o120777 << 16
+    return entry
+
+
+@pytest.mark.parametrize(
+    ("files", "reason"),
+    [
+        ([], "holds no files"),
+        ([("../a.mhd", "x")], "outside"),
+        ([("/etc/a.mhd", "x")], "outside"),
+        ([("..\\a.mhd", "x")], "outside"),
+        ([("C:a.mhd", "x")], "outside"),
+        ([(link("a.raw"), "/etc/passwd")], "links"),
+        ([("a.mhd", HEADER.format(2) + "ElementDataFile = /etc/passwd\n")], "no .raw"),
+        ([("a.mhd", HEADER.format(2) + "ElementDataFile = ../secret.raw\n")], "no .raw"),
+        ([("a.mhd", HEADER.format(2) + "ElementDataFile = LOCAL\n")], "no .raw"),
+        ([("a.mhd", HEADER.format(9999) + "ElementDataFile = a.raw\n"), ("a.raw", b"x")], "at most"),
+        ([("a.mhd", HEADER.format(2) + "ElementDataFile = a.raw\n"), ("a.raw", b"x")], "cannot be read"),
+        ([("a.mhd", HEADER.format(2).replace("1 1", "1;1") + "ElementDataFile = a.raw"), ("a.raw", b"")], "unusual"),
+        ([("a.mhd", "x" * 70_000), ("a.raw", b"x")], "too long"),
+        ([("a.mhd", "x"), ("b.mhd", "x")], "several"),
+        ([("bomb.dcm", bytes(20_000_000))], "unpacks to more"),
+        ([(f"{n}.dcm", b"") for n in range(30)], "at most 20"),
+        ([("a.dcm", b"no image")], "DICOM"),
+    ],
+)  # fmt: skip
+def test_archives_that_are_refused(tmp_path, files, reason):
+    from p3ch15.server_reader import read_upload
+    from util.files import UserError
+
+    (tmp_path / "secret.raw").write_bytes(bytes(16))
+    folder = tmp_path / "job"
+    folder.mkdir()
+    upload = archive_of(folder / "upload", files)
+    if not files:
+        upload.write_bytes(b"PK\x03\x04" + upload.read_bytes())  # an empty archive has no entry to begin with
+    with pytest.raises(UserError, match=reason):
+        read_upload(upload, folder, max_voxels=10**6, max_files=20)
+    outside = [path for path in tmp_path.iterdir() if path.name not in ("secret.raw", "job")]
+    assert not outside
+    assert not (folder / "scan.mhd").exists()
+
+
+def test_header_of_a_stranger_is_written_anew(tmp_path):
+    """Two lines name the voxels: which one a reader takes must not matter."""
+    from p2ch10.scans import read_volume
+    from p3ch15.server_reader import read_upload
+
+    voxels = np.arange(27, dtype="<i2").reshape(3, 3, 3)
+    header = HEADER.format(3) + "ElementDataFile = a.raw\nElementDataFile = /etc/passwd\nPosition = 1 2 3\n"
+    archive_of(tmp_path / "upload", [("x/my scan.mhd", header), ("x/a.raw", voxels.tobytes())])
+    assert read_upload(tmp_path / "upload", tmp_path) == {"name": "my_scan"}
+    volume = read_volume(tmp_path / "scan.mhd")
+    assert (volume.hu == voxels).all()
+    assert volume.origin_xyz == (1, 2, 3)
+
+
+# --- the page, in a browser ------------------------------------------------------------------------
+
+
+class Browser:
+    """A headless Chromium, driven by its DevTools protocol."""
+
+    def __init__(self, program, folder):
+        import urllib.request
+
+        import websocket
+
+        self.process = subprocess.Popen(
+            [program, "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
+             "--remote-debugging-port=0", "--remote-allow-origins=*", "--no-first-run",
+             f"--user-data-dir={folder}", "about:blank"],
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        told = folder / "DevToolsActivePort"
+        until(lambda: told.exists() and told.read_text().count("\n"), 60)
+        port = told.read_text().splitlines()[0]
+        tabs = json.load(urllib.request.urlopen(f"http://127.0.0.1:{port}/json", timeout=20))
+        tab = next(tab for tab in tabs if tab["type"] == "page")
+        self.socket = websocket.create_connection(tab["webSocketDebuggerUrl"], timeout=60)
+        self.sent, self.complaints = 0, []
+        for domain in ("Page", "Runtime", "DOM", "Log"):
+            self.call(f"{domain}.enable")
+
+    def call(self, method, **parameters):
+        self.sent += 1
+        self.socket.send(json.dumps({"id": self.sent, "method": method, "params": parameters}))
+        while True:
+            told = json.loads(self.socket.recv())
+            if told.get("method") in ("Runtime.exceptionThrown", "Log.entryAdded"):
+                self.complaints.append(told["params"])
+            if told.get("id") == self.sent:
+                assert "error" not in told, told
+                return told["result"]
+
+    def value(self, expression):
+        told = self.call("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
+        assert "exceptionDetails" not in told, told
+        return told["result"].get("value")
+
+    def choose_file(self, selector, path):
+        root = self.call("DOM.getDocument")["root"]["nodeId"]
+        node = self.call("DOM.querySelector", nodeId=root, selector=selector)["nodeId"]
+        self.call("DOM.setFileInputFiles", files=[str(path)], nodeId=node)
+
+    def screenshot(self, path):
+        import base64
+
+        picture = self.call("Page.captureScreenshot", format="png", captureBeyondViewport=True)["data"]
+        path.write_bytes(base64.b64decode(picture))
+
+    def close(self):
+        self.socket.close()
+        self.process.terminate()
+        self.process.wait(20)
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    pytest.importorskip("websocket", reason="the package websocket-client drives the browser")
+    names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+    program = next(filter(None, map(shutil.which, names)), None)
+    if program is None:
+        pytest.skip("no Chromium on this machine")
+    browser = Browser(program, tmp_path_factory.mktemp("browser"))
+    yield browser
+    browser.close()
+
+
+@pytest.fixture(scope="module")
+def served(app):
+    """The application's address, under waitress in a thread."""
+    from p3ch15.server import Server
+
+    server = Server(app, port=0, drain_s=5)
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    yield f"http://127.0.0.1:{server.port}"
+    server.stop()
+    thread.join(20)
+
+
+MARK = """(() => {
+  const box = (e) => { const b = e.getBoundingClientRect(); return [b.left, b.top, b.width, b.height]; };
+  return {image: box(document.getElementById("slice")), mark: box(document.querySelector("#marks .chosen circle")),
+          alt: document.getElementById("slice").alt, shown: document.getElementById("slice").naturalWidth};
+})()"""
+
+
+@pytest.mark.parametrize("width", [1280, 400])
+def test_page_from_upload_to_the_marked_nodule(browser, served, scan, tmp_path, width):
+    browser.complaints.clear()
+    browser.call(
+        "Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=width < 500
+    )
+    browser.call("Page.navigate", url="about:blank")
+    browser.call("Page.navigate", url=served)
+    until(
+        lambda: browser.value("document.readyState === 'complete' && !!document.getElementById('file')"), 20
+    )
+    browser.screenshot(tmp_path / "start.png")
+    browser.choose_file("#file", scan["files"]["mhd"])
+    until(lambda: browser.value("!document.getElementById('work').hidden"), 10)
+    browser.screenshot(tmp_path / "work.png")
+    until(lambda: browser.value("!!document.querySelector('#marks .chosen circle')"), 60)
+    browser.screenshot(tmp_path / "result.png")
+    assert browser.value("document.querySelectorAll('#findings li').length") == len(scan["nodules"])
+    assert browser.value("document.documentElement.scrollWidth") <= width, "the page scrolls sideways"
+
+    seen, nodule = browser.value(MARK), scan["nodules"][0]
+    index, row, column = nodule.center_irc
+    slices, rows, columns = scan["patient"].hu.shape
+    assert seen["shown"] == columns
+    assert seen["alt"] == f"Slice {round(index) + 1} of {slices}"
+    left, top, image_width, image_height = seen["image"]
+    x, y = seen["mark"][0] + seen["mark"][2] / 2, seen["mark"][1] + seen["mark"][3] / 2
+    assert image_width > 0.5 * min(width, 900)
+    if (scan["patient"].direction == np.eye(3)).all():
+        assert x - left == pytest.approx((column + 0.5) / columns * image_width, abs=2)
+        assert y - top == pytest.approx((row + 0.5) / rows * image_height, abs=2)
+
+    slider = "const s = document.getElementById('slider'); s.value = {}; s.dispatchEvent(new Event('input'));"
+    far = 0 if index > slices / 2 else slices - 1
+    browser.value(slider.format(far))
+    until(lambda: browser.value("document.getElementById('slice').alt") == f"Slice {far + 1} of {slices}", 10)
+    assert browser.value("document.querySelector('#marks .chosen')") is None, "the mark stayed behind"
+    browser.value("document.querySelector('#findings button').click()")
+    until(lambda: browser.value("!!document.querySelector('#marks .chosen circle')"), 10)
+    assert browser.complaints == []
+
+    browser.choose_file("#file", __file__)
+    until(lambda: browser.value("!document.getElementById('problem').hidden"), 10)
+    assert ".nii.gz" in browser.value("document.getElementById('problem').textContent")
