@@ -373,8 +373,12 @@ def main(arguments=None):
     parser.add_argument("--threads", type=int, help="for requests; by default enough to fill the queue")
     parser.add_argument("--drain-seconds", type=float, default=30.0, help="to finish, after SIGTERM")
     options = parser.parse_args(arguments)
-    if min(options.max_batch or 1, options.max_queue, options.threads or 1) < 1:
+    if any(
+        count is not None and count < 1 for count in (options.max_batch, options.max_queue, options.threads)
+    ):
         raise UserError("--max-batch, --max-queue and --threads must be at least 1")
+    if not 0 <= options.port <= 65535:
+        raise UserError(f"--port {options.port}: ports go from 1 to 65535; 0 takes any that is free")
     folder = options.folder or output_root() / "server"
     folder.mkdir(parents=True, exist_ok=True)
     tempfile.tempdir = str(folder.resolve())  # long bodies go to unnamed files there

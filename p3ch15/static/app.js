@@ -162,6 +162,7 @@ async function goTo(index) {
 
 function drawMarks(index) {
   const { scan } = job;
+  const pixel_mm = (scan.columns * scan.column_mm) / element("picture").clientWidth;
   const make = (name) => document.createElementNS("http://www.w3.org/2000/svg", name);
   const marks = [];
   job.findings.forEach((finding, place) => {
@@ -177,6 +178,7 @@ function drawMarks(index) {
     circle.setAttribute("r", radius + 3);
     label.setAttribute("x", x + radius + 4);
     label.setAttribute("y", y - radius - 2);
+    label.setAttribute("font-size", 18 * pixel_mm);
     label.textContent = place + 1;
     if (place === chosen) group.setAttribute("class", "chosen");
     group.dataset.finding = place + 1;
@@ -203,6 +205,7 @@ document.addEventListener("drop", (event) => {
   if (files.length > 1) showProblem("One file at a time, please: pack a scan of several files as .zip.");
   else if (files.length) send(files[0]);
 });
+addEventListener("resize", () => job && drawMarks(Number(element("slider").value)));
 element("slider").addEventListener("input", () => goTo(Number(element("slider").value)));
 element("window").addEventListener("change", () => goTo(Number(element("slider").value)));
 element("picture").addEventListener("wheel", (event) => {
