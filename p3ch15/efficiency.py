@@ -17,7 +17,6 @@ import torch
 from torch import nn
 from torch.nn.utils import prune
 
-from p2ch10.dsets import LunaDataset
 from p2ch11.model import LunaModel
 from p2ch11.training import load_weights
 from p2ch12.training import BalancedLunaTrainingApp
@@ -45,11 +44,7 @@ class SmallLunaTrainingApp(BalancedLunaTrainingApp):
 
 def calibration_crops(count=64):
     """Crops (count, 1, 32, 48, 48) from training scans, half of them nodules: what ranges are taken from."""
-    training = LunaDataset(val_stride=5, isValSet_bool=False)
-    chosen = training.pos_list[: count // 2] + training.negative_list[: count - count // 2]
-    chosen.sort(key=lambda info: info.series_uid)
-    items = LunaDataset(candidateInfo_list=chosen, sortby_str="series_uid").__getitems__(range(count))
-    return torch.stack([item[0] for item in items])
+    return evaluation_crops(count, held_out=False)[0]
 
 
 def to_int8_onnx(path, calibration) -> Path:

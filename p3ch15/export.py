@@ -22,6 +22,7 @@ from p3ch15 import native
 from p3ch15.efficiency import calibration_crops, milliseconds, to_int8_onnx
 from p3ch15.exports import (
     NETWORKS,
+    SHIPPED,
     area,
     evaluation_crops,
     in_batches,
@@ -78,8 +79,15 @@ def write_exports(folder, networks=None) -> list[Path]:
     ]
 
 
+def _is_current(path) -> bool:
+    """Whether the export is there, and no older than the weights that it should hold."""
+    weights = SHIPPED / "classification.safetensors"
+    return path.is_file() and path.stat().st_mtime >= weights.stat().st_mtime
+
+
 def measure(folder, crops, is_nodule) -> list[Line]:
-    """The table's lines for the classifier; exports missing in `folder` are written first.
+    """The table's lines for the classifier; exports that are missing in `folder`, or
+    older than the weights, are written first.
 
     Lines that this machine cannot make (no C++ compiler, no ExecuTorch) are left out, and it is said.
     """
@@ -102,7 +110,7 @@ def measure(folder, crops, is_nodule) -> list[Line]:
 
     def made(name, write, *arguments, **options):
         path = folder / name
-        return path if path.is_file() else write(*arguments, path, **options)
+        return path if _is_current(path) else write(*arguments, path, **options)
 
     onnx = made("classification.onnx", to_onnx, classifier)
     add("ONNX in onnxruntime", onnx)
@@ -135,7 +143,7 @@ def measure(folder, crops, is_nodule) -> list[Line]:
         print(error)
     else:
         plain, small = folder / "nodule.pte", folder / "nodule-int8.pte"
-        if not (plain.is_file() and small.is_file()):
+        if not (_is_current(plain) and _is_current(small)):
             write_both(folder, calibration_crops(), model)
         add("ExecuTorch with XNNPACK", plain)
         add("ExecuTorch, 8 bits", small, is_exact=False, than=plain)

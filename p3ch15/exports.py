@@ -4,8 +4,8 @@ Four ways, each a function that writes one file, and `open_export`, which runs a
 
 * `to_onnx`      `.onnx`  an open format; runs in onnxruntime and many others
 * `to_package`   `.pt2`   `torch.export` and AOTInductor: compiled code in an archive, from Python or C++
-* `to_traced`    `.pt`    TorchScript, by tracing an example   (deprecated since PyTorch 2.10)
-* `to_scripted`  `.pt`    TorchScript, by reading the source   (deprecated since PyTorch 2.10)
+* `to_traced`    `.pt`    TorchScript, by tracing an example   (deprecated)
+* `to_scripted`  `.pt`    TorchScript, by reading the source   (deprecated)
 
 ExecuTorch's `.pte` is written by `p3ch15.mobile`.
 """
@@ -106,17 +106,19 @@ def network_named(name) -> Network:
 @contextlib.contextmanager
 def quiet():
     """Silence what exporters say about themselves: deprecations (said in the text), progress, missing GPUs."""
-    loggers = [logging.getLogger(name) for name in ("torch", "torch.onnx", "onnxscript", "onnx_ir")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
+    disabled = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
     try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        sink = io.StringIO()
+        with (
+            warnings.catch_warnings(),
+            contextlib.redirect_stdout(sink),
+            contextlib.redirect_stderr(sink),
+        ):
             warnings.simplefilter("ignore")
             yield
     finally:
-        for logger, level in zip(loggers, levels):
-            logger.setLevel(level)
+        logging.disable(disabled)
 
 
 def to_onnx(network: Network, path, model=None) -> Path:
@@ -160,7 +162,11 @@ def to_package(network: Network, path, model=None, dtype=None) -> Path:
         # Inductor insists on the ending .pt2.
         built = temporary.with_suffix(".pt2")
         try:
-            torch._inductor.aoti_compile_and_package(program, package_path=str(built))
+            # The code around the kernels only calls them: optimizing it would double the time for nothing.
+            options = {"aot_inductor.compile_wrapper_opt_level": "O0"}
+            torch._inductor.aoti_compile_and_package(
+                program, package_path=str(built), inductor_configs=options
+            )
             os.replace(built, temporary)
         finally:
             built.unlink(missing_ok=True)
@@ -253,14 +259,15 @@ def _open_pte(path, _threads):
     return open_pte(path)
 
 
-def evaluation_crops(count=100, nodules=None):
-    """(crops (count, 1, 32, 48, 48) HU, is nodule (count,) bool) from scans that no network was trained on.
+def evaluation_crops(count=100, nodules=None, held_out=True):
+    """(crops (count, 1, 32, 48, 48) HU, is nodule (count,) bool), ordered by scan.
 
-    nodules: how many of them are nodules, default half; at most as many as there are.
+    From scans that no network was trained on, or with held_out=False from the others. nodules: how many of
+    them are nodules, default half; at most as many as there are.
     """
-    held_out = LunaDataset(val_stride=5, isValSet_bool=True)
-    nodules = min(count // 2 if nodules is None else nodules, len(held_out.pos_list))
-    chosen = held_out.pos_list[:nodules] + held_out.negative_list[: count - nodules]
+    split = LunaDataset(val_stride=5, isValSet_bool=held_out)
+    nodules = min(count // 2 if nodules is None else nodules, len(split.pos_list))
+    chosen = split.pos_list[:nodules] + split.negative_list[: count - nodules]
     chosen.sort(key=lambda info: info.series_uid)  # scan after scan: each is opened once
     items = LunaDataset(candidateInfo_list=chosen, sortby_str="series_uid").__getitems__(range(len(chosen)))
     return torch.stack([item[0] for item in items]), torch.stack([item[1] for item in items])[:, 1].bool()

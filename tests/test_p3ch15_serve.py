@@ -16,8 +16,6 @@ import pytest
 import torch
 
 from p3ch15.exports import NETWORKS, in_batches
-from p3ch15.serve.model import Classifier, read_crop
-from util.files import UserError
 from util.paths import PROJECT
 
 
@@ -30,25 +28,6 @@ def as_npy(array) -> bytes:
     buffer = io.BytesIO()
     np.save(buffer, array)
     return buffer.getvalue()
-
-
-def test_the_classifier_judges_a_list_as_eager_pytorch_does(crops):
-    threads = torch.get_num_threads()
-    try:
-        said = Classifier()(list(crops))
-    finally:
-        torch.set_num_threads(threads)
-    logits = in_batches(NETWORKS["classification"].build(), torch.from_numpy(crops)[:, None])
-    assert said == pytest.approx(logits.softmax(1)[:, 1].tolist(), abs=0.03)  # bfloat16
-
-
-def test_only_crops_are_read(crops):
-    np.testing.assert_array_equal(read_crop(as_npy(crops[0])), crops[0])
-    pickled = io.BytesIO()
-    np.save(pickled, np.array([{"a": 1}], dtype=object), allow_pickle=True)
-    for body in (b"", b"junk", as_npy(crops), as_npy(crops[0] * np.nan), pickled.getvalue()):
-        with pytest.raises(UserError):
-            read_crop(body)
 
 
 @pytest.mark.command

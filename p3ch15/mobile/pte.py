@@ -8,6 +8,7 @@ networks on held-out crops, and says how they compare.
 
 import argparse
 import contextlib
+import io
 import os
 import tempfile
 import time
@@ -33,8 +34,8 @@ def require_executorch():
 
 @contextlib.contextmanager
 def native_chatter_hidden():
-    """Hide what ExecuTorch's C++ prints to the standard error (which Python's own redirection misses)."""
-    with tempfile.TemporaryFile() as sink:
+    """Hide what ExecuTorch's C++ prints about the processor, to Python's standard error or to the real one."""
+    with tempfile.TemporaryFile() as sink, contextlib.redirect_stderr(io.StringIO()):
         saved = os.dup(2)
         try:
             os.dup2(sink.fileno(), 2)
@@ -96,10 +97,15 @@ def open_pte(path):
 
         program = Runtime.get().load_program(str(path))
         method = program.load_method("forward")
-    # The outputs lie in memory that the next call overwrites: hence the clone.
-    return lambda batch: [
-        torch.cat([method.execute([sample.contiguous()])[0].clone() for sample in batch.split(1)])
-    ]
+    hidden = [native_chatter_hidden()]  # for the first call only, which starts the threads
+
+    def run(batch):
+        with hidden.pop() if hidden else contextlib.nullcontext():
+            # The outputs lie in memory that the next call overwrites: hence the clone.
+            outputs = [method.execute([sample.contiguous()])[0].clone() for sample in batch.split(1)]
+        return [torch.cat(outputs)]
+
+    return run
 
 
 def write_both(folder, calibration, network=None):

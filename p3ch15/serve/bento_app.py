@@ -9,8 +9,9 @@ belongs to Kubernetes or to the makers' own cloud.
 
 import bentoml
 import numpy as np
+import torch
 
-from p3ch15.serve.model import Classifier
+from p3ch15.server import CropClassifier
 
 
 @bentoml.service(workers=1, traffic={"timeout": 30, "max_concurrency": 256})
@@ -18,9 +19,11 @@ class Nodules:
     """One worker process: a network, and a queue in front of it."""
 
     def __init__(self):
-        self.classifier = Classifier(threads=1)
+        torch.set_num_threads(1)
+        self.classify = CropClassifier()
 
     @bentoml.api(batchable=True, max_batch_size=16, max_latency_ms=1000)
     def predict(self, crops: np.ndarray) -> np.ndarray:
         """Crops (N, 32, 48, 48) HU -> probabilities (N,)."""
-        return np.array(self.classifier(crops), dtype=np.float32)
+        crops = crops.astype(np.float32).clip(-1000, 1000)
+        return np.array(self.classify(list(crops)), dtype=np.float32)

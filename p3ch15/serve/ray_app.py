@@ -5,11 +5,13 @@
 POST a `.npy` file of one crop to `/predict`, as to the chapter's own server.
 """
 
+import torch
 from ray import serve
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 
-from p3ch15.serve.model import Classifier, read_crop
+from p3ch15.server import CropClassifier
+from p3ch15.server_input import read_crop
 from util.files import UserError
 
 
@@ -25,12 +27,13 @@ class Nodules:
     """One replica: a network, and a queue in front of it."""
 
     def __init__(self):
-        self.classifier = Classifier(threads=1)
+        torch.set_num_threads(1)  # replicas are processes: more threads would only compete
+        self.classify = CropClassifier()
 
     @serve.batch(max_batch_size=16, batch_wait_timeout_s=0.005)
     async def judge(self, crops: list) -> list[float]:
         """Called with one crop each, runs with all that came within 5 ms, answers each caller its own."""
-        return self.classifier(crops)
+        return self.classify(crops)
 
     async def __call__(self, request: Request):
         try:
