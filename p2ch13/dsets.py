@@ -111,13 +111,19 @@ class Luna2dSegmentationDataset(Dataset):
             if isValSet_bool is not None:
                 series = [uid for uid in series if is_held_out(uid, val_stride) == isValSet_bool]
         self.series_list = series
-        self.sample_list = []
-        for uid in series:
-            if fullCt_bool:
+        self.fullCt_bool = fullCt_bool
+
+    @functools.cached_property
+    def sample_list(self):
+        """[(series UID, slice index)]; the first use reads every chosen scan once, to grow its boxes."""
+        samples = []
+        for uid in self.series_list:
+            if self.fullCt_bool:
                 indices = range(len(getCt(uid).hu_a))
             else:
                 indices = sorted({i for t in truths_of(uid) for i in range(t.box[0].start, t.box[0].stop)})
-            self.sample_list += [(uid, index) for index in indices]
+            samples += [(uid, index) for index in indices]
+        return samples
 
     def __len__(self):
         return len(self.sample_list)
@@ -146,15 +152,17 @@ class TrainingLuna2dSegmentationDataset(Luna2dSegmentationDataset):
         chosen = set(self.series_list)
         candidates = [c for c in getCandidateInfoList() if c.series_uid in chosen]
         self.background_list = [c for c in candidates if not c.isNodule_bool]
-        self.nodule_list = [(uid, t) for uid in self.series_list for t in truths_of(uid)]
+        # Places only; a nodule's box is grown when it is first drawn, so that no epoch waits for all scans.
+        nodules = _nodules_by_series()
+        self.nodule_list = [(uid, n) for uid in self.series_list for n in range(len(nodules.get(uid, ())))]
 
     def __len__(self):
         return self.samples if self.nodule_list else 0
 
     def _nodule(self):
         """(series UID, centre) of a random slice through a random nodule."""
-        series_uid, truth = self.nodule_list[_pick(len(self.nodule_list))]
-        index, rows, columns = truth.box
+        series_uid, number = self.nodule_list[_pick(len(self.nodule_list))]
+        index, rows, columns = truths_of(series_uid)[number].box
         middle = ((rows.start + rows.stop) // 2, (columns.start + columns.stop) // 2)
         return series_uid, (index.start + _pick(index.stop - index.start), *middle)
 

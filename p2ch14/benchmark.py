@@ -19,15 +19,12 @@ import torch
 from scipy import ndimage
 
 from p2ch10.scans import load_scan
-from p2ch13.dsets import slices_with_context
+from p2ch13.benchmark import choose_scan
+from p2ch13.segment import segment_plainly
 from p2ch14 import grouping
 from p2ch14.nodule_analysis import SHIPPED_CLASSIFIER, NoduleAnalysisApp, crop_of, threshold_of
 from util.files import atomic_path, main_guard
-from util.paths import PROJECT, data_root
 
-REAL = PROJECT.parent / "shared" / "real"
-SHAPE = (140, 512, 512)
-SEED = 14
 SAME_MM = 2.0  # two nodules closer than this are one
 SECONDS, GIGABYTES, FASTER = 15, 2.0, 5
 
@@ -42,13 +39,8 @@ class PlainApp(NoduleAnalysisApp):
     def _placed(self, model, _memory_format):
         return super()._placed(model, torch.contiguous_format)
 
-    @torch.inference_mode()
     def segment_ct(self, ct):
-        probability = np.zeros(ct.hu_a.shape, dtype=np.float32)
-        for ndx in range(len(ct.hu_a)):
-            slices = slices_with_context(ct.hu_a, ndx).astype(np.float32)
-            probability[ndx] = self.seg_model(torch.from_numpy(slices)[None].to(self.device))[0, 0].cpu()
-        return probability > self.mask_threshold
+        return segment_plainly(self.seg_model, ct.hu_a, self.mask_threshold)
 
     def group_segmentation_output(self, ct, mask):
         fast = grouping.centers_of_mass
@@ -84,19 +76,6 @@ def unmatched(nodules, others) -> int:
         not (np.linalg.norm(places - np.array(nodule.center_xyz), axis=1) < SAME_MM).any()
         for nodule in nodules
     )
-
-
-def choose_scan(folder: Path):
-    """(path, kind) of a scan of real size: "real", or "generated" into `folder`."""
-    for root in (data_root(), REAL):
-        found = sorted(root.glob("luna/subset*/*.mhd")) + sorted(root.glob("subset*/*.mhd"))
-        if found:
-            return found[0], "generated" if found[0].stem.startswith("2.25.90009") else "real"
-    from p2ch09.phantom import make_patient, write_scan
-
-    print("generating a scan of real size …", flush=True)
-    write_scan(make_patient(SEED, SHAPE), folder)
-    return next(folder.glob("**/*.mhd")), "generated"
 
 
 def peak_gigabytes() -> float:

@@ -24,8 +24,8 @@ from p2ch10.dsets import Ct, getCandidateInfoList, getCt, irc2xyz, is_held_out, 
 from p2ch10.scans import load_scan
 from p2ch11.model import LunaModel
 from p2ch11.training import load_weights
-from p2ch13.dsets import CONTEXT_SLICES
 from p2ch13.model import UNetWrapper
+from p2ch13.segment import segment
 from p2ch14.dsets import scaled_crop
 from p2ch14.grouping import WAYS, group_voxels
 from p2ch14.malignancy import load_malignancy
@@ -166,24 +166,10 @@ class NoduleAnalysisApp:
             findings = distinct(findings)
         return ScanResult(ct.series_uid, str(path), time.perf_counter() - start, findings)
 
-    @torch.inference_mode()
     def segment_ct(self, ct: Ct, batch_size=None) -> np.ndarray:
-        """Suspicious voxels of a scan, bool (I, R, C), of the scan's shape."""
+        """Suspicious voxels of a scan, bool (I, R, C), of the scan's shape: chapter 13's `segment`."""
         batch_size = batch_size or self._batch_size(cpu=2, gpu=8)
-        window = body_window(ct.hu_a)
-        hu = ct.hu_a[(slice(None), *window)]
-        mask = np.zeros(ct.hu_a.shape, dtype=bool)
-        starts = range(0, len(hu), batch_size)
-        for _, start in enumerateWithEstimate(starts, "segmentation"):
-            stop = min(start + batch_size, len(hu))
-            # Neighbouring slices share most of their context, so each is converted and sent only once.
-            wanted = np.clip(np.arange(start - CONTEXT_SLICES, stop + CONTEXT_SLICES), 0, len(hu) - 1)
-            slab_g = torch.from_numpy(hu[wanted].astype(np.float32)).to(self.device)  # (N + 6, H, W)
-            input_g = slab_g.unfold(0, 2 * CONTEXT_SLICES + 1, 1).permute(0, 3, 1, 2)  # (N, 7, H, W)
-            with self._autocast():
-                probability_g = self.seg_model(input_g.contiguous(memory_format=torch.channels_last))
-            mask[(slice(start, stop), *window)] = (probability_g[:, 0] > self.mask_threshold).cpu().numpy()
-        return mask
+        return segment(self.seg_model, ct.hu_a, self.mask_threshold, batch_size, self.use_bfloat16)
 
     def _batch_size(self, cpu, gpu):
         """A CPU wants what its cache holds, a GPU enough to keep it busy."""
@@ -273,26 +259,6 @@ def distinct(findings) -> list[Finding]:
             places[count], radii[count] = finding.center_xyz, radius
             kept.append(finding)
     return kept
-
-
-def body_window(hu, air_hu=-500, multiple=4, margin=8):
-    """Two slices (rows, columns): the smallest window that holds all that is not air around the patient.
-
-    Its edges are multiples of `multiple`, as the U-Net needs, where the image allows it.
-    """
-    window = []
-    occupied = (hu[::2] > air_hu).any(axis=0)
-    for axis in (0, 1):
-        places = np.flatnonzero(occupied.any(axis=1 - axis))
-        size = hu.shape[1 + axis]
-        if len(places) == 0:
-            places = np.array([0, size - 1])
-        start = max(int(places[0]) - margin, 0)
-        length = min(int(places[-1]) + margin + 1, size) - start
-        length = min(-(-length // multiple) * multiple, size // multiple * multiple)
-        start = min(start, size - length)
-        window.append(slice(start, start + length))
-    return tuple(window)
 
 
 def write_json(path, results, threshold):

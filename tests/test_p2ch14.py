@@ -21,8 +21,9 @@ from p2ch10.dsets import irc2xyz
 from p2ch10.scans import load_scan
 from p2ch11.model import LunaModel
 from p2ch13.model import UNetWrapper
+from p2ch13.segment import body_window
 from p2ch14 import nodule_analysis, scoring
-from p2ch14.nodule_analysis import Finding, NoduleAnalysisApp, ScanResult, body_window
+from p2ch14.nodule_analysis import Finding, NoduleAnalysisApp, ScanResult
 from p2ch14.report import scan_section, write_report
 from p2ch14.scoring import match, match_and_score, score_scan, threshold_for
 from util.paths import PROJECT

@@ -1,0 +1,81 @@
+"""Segmenting a whole scan, beside the plain way, in the same run (chapter 13).
+
+    python -m p2ch13.benchmark [--weights F] [SCAN]
+
+Plain: slice by slice at full width, float32, contiguous memory. Without SCAN a real LUNA scan where one
+is there (COURSE_DATA, or real/luna beside the project's shared files), else a generated one of
+140×512×512 voxels.
+"""
+
+import argparse
+import copy
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+
+from p2ch10.scans import load_scan
+from p2ch11.training import load_weights
+from p2ch13.model import UNetWrapper
+from p2ch13.segment import segment, segment_plainly
+from util.files import main_guard
+from util.paths import PROJECT, data_root
+from util.runtime import get_device, has_fast_bfloat16
+
+REAL = PROJECT.parent / "shared" / "real"
+SHIPPED = PROJECT / "data" / "p2ch14" / "segmentation.safetensors"
+SHAPE = (140, 512, 512)
+SEED = 14
+FASTER, SAME = 5, 0.999
+
+
+def choose_scan(folder: Path):
+    """(path, kind) of a scan of real size: "real", or "generated" into `folder`."""
+    for root in (data_root(), REAL):
+        found = sorted(root.glob("luna/subset*/*.mhd")) + sorted(root.glob("subset*/*.mhd"))
+        if found:
+            return found[0], "generated" if found[0].stem.startswith("2.25.90009") else "real"
+    from p2ch09.phantom import make_patient, write_scan
+
+    print("generating a scan of real size …", flush=True)
+    write_scan(make_patient(SEED, SHAPE), folder)
+    return next(folder.glob("**/*.mhd")), "generated"
+
+
+def main(arguments=None):
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("scan", nargs="?", metavar="SCAN", help="a scan file or DICOM folder")
+    parser.add_argument("--weights", default=SHIPPED, metavar="F", help="of the U-Net; the shipped ones")
+    parser.add_argument("--device", help="such as cpu or cuda:1; the course chooses by default")
+    options = parser.parse_args(arguments)
+    device = get_device(options.device)
+    plain_model = load_weights(UNetWrapper(), options.weights).to(device).eval()
+    model = copy.deepcopy(plain_model).to(memory_format=torch.channels_last)
+    with tempfile.TemporaryDirectory() as folder:
+        path, kind = (Path(options.scan), "given") if options.scan else choose_scan(Path(folder))
+        hu = load_scan(path).hu_a
+    segment(model, hu[:4], use_bfloat16=has_fast_bfloat16(device))  # first calls choose their kernels
+
+    start = time.perf_counter()
+    ours = segment(
+        model, hu, batch_size=2 if device.type == "cpu" else 8, use_bfloat16=has_fast_bfloat16(device)
+    )
+    seconds = time.perf_counter() - start
+    start = time.perf_counter()
+    plain = segment_plainly(plain_model, hu)
+    plain_seconds = time.perf_counter() - start
+
+    times, same = plain_seconds / seconds, (ours == plain).mean()
+    print(
+        f"a {kind} scan of {'×'.join(map(str, hu.shape))} voxels, {device}, {torch.get_num_threads()} threads"
+    )
+    print(f"ours {seconds:.1f} s, plain {plain_seconds:.1f} s; {plain.sum():,} voxels marked plainly")
+    print(f"times faster {times:.1f}  (at least {FASTER}){'' if times >= FASTER else '  FAILS'}")
+    print(f"same voxels  {same:.4%}  (at least {SAME:.1%}){'' if same >= SAME else '  FAILS'}")
+
+
+if __name__ == "__main__":
+    main_guard(main)
