@@ -58,7 +58,7 @@ def nodule_truth(hu, center_irc, threshold_hu=LUNG_HU) -> NoduleTruth:
 
 def truths_of(series_uid) -> list[NoduleTruth]:
     """The ground truth of every annotated nodule of one scan; computed once, a few KB each."""
-    return _truths(series_uid, tuple(c.center_xyz for c in _nodules_by_series().get(series_uid, ())))
+    return _truths(series_uid, tuple(c.center_xyz for c in nodules_by_series().get(series_uid, ())))
 
 
 @functools.lru_cache(maxsize=4096)
@@ -68,7 +68,8 @@ def _truths(series_uid, centers_xyz):
     return [nodule_truth(ct.hu_a, center) for center in centers]
 
 
-def _nodules_by_series():
+def nodules_by_series():
+    """{series UID: its annotated nodules, as CandidateInfoTuple}, in the order of `truths_of`."""
     by_series = {}
     for candidate in getCandidateInfoList():
         if candidate.isNodule_bool and candidate.hasAnnotation_bool:
@@ -153,7 +154,7 @@ class TrainingLuna2dSegmentationDataset(Luna2dSegmentationDataset):
         candidates = [c for c in getCandidateInfoList() if c.series_uid in chosen]
         self.background_list = [c for c in candidates if not c.isNodule_bool]
         # Places only; a nodule's box is grown when it is first drawn, so that no epoch waits for all scans.
-        nodules = _nodules_by_series()
+        nodules = nodules_by_series()
         self.nodule_list = [(uid, n) for uid in self.series_list for n in range(len(nodules.get(uid, ())))]
 
     def __len__(self):

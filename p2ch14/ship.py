@@ -77,18 +77,11 @@ def choose_threshold(model):
 
 
 def train_malignancy():
-    options = [
-        "--malignant",
-        "--balanced",
-        "--augmented",
-        "--one-cycle",
-        "--batch-size",
-        "16",
-        "--lr",
-        "0.002",
-    ]
-    options += ["--finetune", str(SHIPPED_CLASSIFIER), "--finetune-depth", "2"]
-    options += ["--epochs", "16", "--epoch-samples", "2000", "--val-every", "0"]
+    """Fine-tunes all but the first block; without scaling, since size is what tells most."""
+    options = ["--malignant", "--balanced", "--one-cycle", "--batch-size", "16", "--lr", "0.002"]
+    options += ["--augment-flip", "--augment-offset", "--augment-rotate", "--augment-noise"]
+    options += ["--finetune", str(SHIPPED_CLASSIFIER), "--finetune-depth", "4"]
+    options += ["--epochs", "20", "--epoch-samples", "2000", "--val-every", "0"]
     app = MalignancyTrainingApp([*options, "--resume", "ship-malignancy"])
     app.main()
     ship("malignancy", app.model, {"model_name": type(app.model).__name__})

@@ -8,9 +8,21 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import ndimage
 
-from p2ch13.dsets import nodule_box, nodule_truth, slices_with_context, truth_of_slice
+from p2ch09.phantom import make_patient
+from p2ch10.dsets import getCt, xyz2irc
+from p2ch13.dsets import (
+    Luna2dSegmentationDataset,
+    TrainingLuna2dSegmentationDataset,
+    nodule_box,
+    nodule_truth,
+    slices_with_context,
+    truth_of_slice,
+)
+from p2ch13.lessons import judge, train
 from p2ch13.model import SegmentationAugmentation, UNetWrapper
+from p2ch13.segment import segment, segment_plainly
 from p2ch13.training import SegmentationTrainingApp, overlay
 
 PUBLISHED = json.loads((Path(__file__).parent / "published_checkpoints.json").read_text())
@@ -124,3 +136,74 @@ def test_overlay_paints_found_missed_and_wrong():
     picture = overlay(torch.full((1, 4), -1000.0), label, predicted)
     expected = [(0, 0.5, 0), (0.5, 0.3, 0), (0.5, 0, 0), (0, 0, 0)]
     torch.testing.assert_close(picture[:, 0].T, torch.tensor(expected))
+
+
+def test_grown_boxes_agree_with_the_generators_exact_masks():
+    """The annotation is a centre only; how good is what grows from it?"""
+    agreement = []
+    for number in range(3):
+        patient = make_patient((5, number), (64, 192, 192), richness=6, masks=True)
+        labels, _ = ndimage.label(patient.mask)
+        for nodule in patient.nodules:
+            center = xyz2irc(nodule.center_xyz, patient.origin_xyz, patient.spacing_xyz, patient.direction)
+            exact = labels == labels[tuple(center)]
+            if not labels[tuple(center)]:
+                continue  # two nodules may share voxels; the label is the other's
+            truth = nodule_truth(patient.hu, center)
+            grown = np.zeros(patient.hu.shape, dtype=bool)
+            grown[truth.box] = truth.mask
+            assert grown.any()
+            agreement.append((grown & exact).sum() / (grown | exact).sum())
+    assert len(agreement) >= 20
+    assert np.mean(agreement) >= 0.5
+
+
+def test_a_dataset_is_made_without_reading_a_scan(monkeypatch):
+    def unread(series_uid):
+        raise AssertionError("a scan was read")
+
+    monkeypatch.setattr("p2ch13.dsets.getCt", unread)
+    dataset = TrainingLuna2dSegmentationDataset(5, False, samples=7)
+    assert len(dataset) == 7
+    Luna2dSegmentationDataset(5, True)
+
+
+def test_training_crops_hold_a_nodule_every_other_time():
+    dataset = TrainingLuna2dSegmentationDataset(5, False, samples=24)
+    torch.manual_seed(0)
+    items = [dataset[ndx] for ndx in range(24)]
+    assert {tuple(slices_t.shape) for slices_t, *_ in items} == {(7, 64, 64)}
+    assert {tuple(label_t.shape) for _, label_t, *_ in items} == {(1, 64, 64)}
+    assert all(label_t.any() for _, label_t, *_ in items[0::2])
+    assert sum(bool(label_t.any()) for _, label_t, *_ in items[1::2]) < 6
+
+
+def test_validation_slices_are_those_with_a_nodule():
+    dataset = Luna2dSegmentationDataset(5, True)
+    for ndx in (0, len(dataset) // 2, len(dataset) - 1):
+        slices_t, label_t, series_uid, slice_ndx = dataset[ndx]
+        hu = getCt(series_uid).hu_a
+        assert label_t.any()
+        assert slices_t.shape == (7, *hu.shape[1:])
+        np.testing.assert_array_equal(slices_t[3].numpy(), hu[slice_ndx])
+
+
+def test_fast_and_plain_segmentation_agree():
+    torch.manual_seed(1)
+    model = UNetWrapper().eval()
+    rng = np.random.default_rng(1)
+    hu = np.full((9, 80, 96), -1000, dtype=np.int16)
+    hu[:, 10:70, 12:84] = rng.integers(-900, 100, (9, 60, 72))
+    plain = segment_plainly(model, hu, threshold=0.02)
+    fast = segment(model, hu, threshold=0.02, batch_size=4)
+    assert plain.any()
+    assert (fast == plain).mean() > 0.999
+
+
+@pytest.mark.lesson
+def test_a_short_training_touches_the_large_nodules():
+    """One seed; `python -m p2ch13.lessons` measures three."""
+    result = judge(train(0))
+    assert result["recall"] >= 0.8
+    assert result["touched"] >= 0.95
+    assert result["nodules"] >= 30
