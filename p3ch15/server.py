@@ -13,6 +13,7 @@ Open http://127.0.0.1:8000 and drop a scan on the page. Programs use:
     GET  /scans/N/report.html     the report with pictures
     GET  /scans/N/slices/I.png    one slice; ?window=lung or soft
     DELETE /scans/N               forgets the scan
+    GET  /example.zip             a small generated scan, to try it with
 
 Errors are {"error": sentence}. 503 comes with Retry-After. For learning; this is no medical device.
 """
@@ -43,7 +44,7 @@ from p2ch11.training import load_weights
 from p2ch14.nodule_analysis import SHIPPED_CLASSIFIER, threshold_of
 from p3ch15.batching import Batcher, Overloaded
 from p3ch15.server_input import read_crop
-from p3ch15.server_jobs import WINDOWS, ScanJobs, WatchedAnalysis
+from p3ch15.server_jobs import WINDOWS, ScanJobs, WatchedAnalysis, example_scan
 from p3ch15.server_reader import MAX_VOXELS
 from util.files import UserError, main_guard
 from util.paths import output_root
@@ -239,6 +240,10 @@ def _add_scans(app, jobs):
     def page():
         return render_template("index.html")
 
+    @app.get("/example.zip")
+    def example():
+        return Response(example_scan(), content_type="application/zip")
+
     @app.post("/scans")
     def send_scan():
         if request.mimetype == "multipart/form-data":
@@ -312,7 +317,7 @@ class Server:
         self._stop_at = None
         try:
             self.waitress = waitress.create_server(
-                app, host=host, port=port, threads=threads, ident=None, connection_limit=1000, backlog=1024,
+                app, host=host, port=port, threads=threads, ident=None, connection_limit=800, backlog=1024,
                 max_request_body_size=MAX_SCAN_BYTES, channel_timeout=60, cleanup_interval=10,
                 recv_bytes=2**18, inbuf_overflow=2**20, clear_untrusted_proxy_headers=True,
             )  # fmt: skip

@@ -6,6 +6,7 @@ read, `scan.mhd` and `scan.raw`, `findings.json`, `report.html`, and `job.json`,
 starts anew learns of it.
 """
 
+import functools
 import io
 import json
 import logging
@@ -13,10 +14,12 @@ import secrets
 import shutil
 import subprocess
 import sys
+import tempfile
 import threading
 import time
+import zipfile
 from collections import deque
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -183,18 +186,18 @@ class ScanJobs:
         while (job := self._next()) is not None:
             started = time.perf_counter()
             job.state = "running"
+            end = {"state": "failed", "stage": "failed"}
             try:
                 self._write(job)
                 self._analyse(job)
-                job.state, job.stage, job.share = "done", "done", 1.0
+                end = {"state": "done", "stage": "done", "share": 1.0}
             except UserError as error:
-                job.state, job.stage, job.error = "failed", "failed", str(error)
+                end["error"] = str(error)
             except Exception:
                 _log.exception("job %s", job.number)
-                job.state, job.stage, job.error = "failed", "failed", "the analysis of this scan failed"
-            job.seconds = round(time.perf_counter() - started, 2)
-            self._tidy(job)
-            self.count(job.state)
+                end["error"] = "the analysis of this scan failed"
+            end["seconds"] = round(time.perf_counter() - started, 2)
+            self._finish(job, end)
 
     def _next(self):
         with self._changed:
@@ -243,12 +246,19 @@ class ScanJobs:
             raise UserError("the scan cannot be read; the file may be damaged or of an unusual kind")
         return json.loads(said.stdout.splitlines()[-1])
 
-    def _tidy(self, job):
+    def _finish(self, job, end):
         """Keep of a job what its page needs, and of all jobs the newest."""
-        remove(self.path(job, "upload"))
-        remove(self.path(job, "opened"))
-        self._write(job)
-        finished = sorted((j for j in self._jobs.values() if j.is_finished), key=lambda j: j.created)
+        try:
+            remove(self.path(job, "upload"))
+            remove(self.path(job, "opened"))
+            self._write(replace(job, **end))
+        except OSError:  # a full disk, say; the next job shall be tried all the same
+            _log.exception("job %s", job.number)
+        # Told last: a client who sees the end may delete the job at once.
+        for name in sorted(end, key=lambda name: name == "state"):
+            setattr(job, name, end[name])
+        self.count(job.state)
+        finished = sorted((j for j in list(self._jobs.values()) if j.is_finished), key=lambda j: j.created)
         for old in finished[: -self.keep]:
             self.delete(old)
 
@@ -298,3 +308,16 @@ def place(ct, scan, nodule) -> dict:
         "probability": round(float(nodule.probability), 4),
         "malignancy": None if nodule.malignancy is None else round(float(nodule.malignancy), 3),
     }
+
+
+@functools.cache
+def example_scan() -> bytes:
+    """A small generated scan (no real person) as a zip of .mhd and .zraw, for readers who have none at hand."""
+    from p2ch09.phantom import make_patient, write_scan
+
+    buffer = io.BytesIO()
+    with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(buffer, "w") as archive:
+        write_scan(make_patient(3, (64, 192, 192), nodules=4), Path(folder))
+        for path in sorted(Path(folder).iterdir()):
+            archive.write(path, path.name)
+    return buffer.getvalue()

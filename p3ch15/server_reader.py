@@ -9,6 +9,7 @@ read gives one sentence and exit status 2.
 """
 
 import argparse
+import contextlib
 import json
 import re
 import stat
@@ -175,7 +176,8 @@ def limit_process(max_voxels):
     ):
         hard = resource.getrlimit(what)[1]
         if hard == resource.RLIM_INFINITY or hard > most:
-            resource.setrlimit(what, (most, most))
+            with contextlib.suppress(ValueError, OSError):  # macOS knows no limit on memory
+                resource.setrlimit(what, (most, most))
 
 
 def main(arguments=None):

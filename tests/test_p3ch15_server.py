@@ -326,7 +326,7 @@ def test_bad_crops_are_refused_with_a_sentence(app, data, mimetype):
 
 def test_deadline_of_the_client(app, crops):
     client = app.test_client()
-    late = client.post("/predict", data=npy(crops[0]), headers={"X-Deadline-Seconds": "0.0001"})
+    late = client.post("/predict", data=npy(crops[0]), headers={"X-Deadline-Seconds": "1e-9"})
     assert late.status_code == 503
     assert int(late.headers["Retry-After"]) >= 1
     for text in ("soon", "nan", "-1", "1e9"):
@@ -422,6 +422,14 @@ def test_uploaded_scan_gives_the_analysis_s_findings(analysed, scan, kind):
     assert found["diameter_mm"] == pytest.approx(nodules[0].diameter_mm, abs=0.5)
 
 
+def test_the_example_is_a_scan_that_can_be_sent(app):
+    client = app.test_client()
+    sent = client.post("/scans", data=client.get("/example.zip").data)
+    state = finished(client, sent.headers["Location"])
+    assert state["state"] == "done", state["error"]
+    assert state["scan"]["slices"] == 64
+
+
 def test_progress_is_shown(analysed):
     assert len({round(share, 2) for share in analysed["mhd"]["shares"]}) > 3
 
@@ -499,6 +507,21 @@ class StubAnalysis:
 
         assert self.opened.wait(20)
         return ScanResult(ct.series_uid, path, 0.1, [])
+
+
+def test_a_job_may_be_deleted_as_soon_as_it_ends(tmp_path):
+    from p3ch15.server_jobs import ScanJobs
+
+    jobs = ScanJobs(StubAnalysis(), tmp_path)
+    for _ in range(3):  # with a slow disk, the worker is still at it when the client sees the end
+        slow_write = jobs._write
+        jobs._write = lambda job, folder=None, write=slow_write: (time.sleep(0.05), write(job, folder))
+        job = jobs.submit(io.BytesIO(b"PK\x03\x04 but no archive"))
+        until(lambda job=job: job.is_finished, 20)
+        jobs.delete(job)
+    assert jobs._worker.is_alive()
+    assert list(tmp_path.iterdir()) == []
+    assert jobs.close(5)
 
 
 def test_jobs_survive_a_restart_and_do_not_pile_up(tmp_path, scan):
@@ -716,6 +739,11 @@ def test_page_from_upload_to_the_marked_nodule(browser, served, scan, tmp_path, 
     browser.screenshot(tmp_path / "result.png")
     assert browser.value("document.querySelectorAll('#findings li').length") == len(scan["nodules"])
     assert browser.value("document.documentElement.scrollWidth") <= width, "the page scrolls sideways"
+    edges = (
+        "['picture', 'slider', 'window', 'findings']"
+        ".map(name => document.getElementById(name).getBoundingClientRect().right)"
+    )
+    assert max(browser.value(edges)) <= width - 8, "something sticks out at the right"
 
     seen, nodule = browser.value(MARK), scan["nodules"][0]
     index, row, column = nodule.center_irc

@@ -142,7 +142,7 @@ async function goTo(index) {
   const slider = element("slider");
   slider.value = index;
   const { slices, z_first_mm: first, z_step_mm: step } = job.scan;
-  element("where").textContent = `${index + 1} of ${slices}, z ${(first + index * step).toFixed(1)} mm`;
+  element("where").textContent = `${index + 1} of ${slices}, z ${(first + index * step).toFixed(0)} mm`;
   const url = urlOf(index);
   try {
     await picture(index).decode();
