@@ -21,7 +21,7 @@ Errors are {"error": sentence}. 503 comes with Retry-After. For learning; this i
 import argparse
 import contextlib
 import logging
-import os
+import select
 import signal
 import tempfile
 import time
@@ -335,18 +335,27 @@ class Server:
             self.app.extensions["stopping"] = True
 
     def run(self):
-        listening = True
-        while self._stop_at is None or not self._is_drained():
-            if self._stop_at is not None and listening:
-                listening = False
-                self.waitress.accepting = False
-                self.waitress.del_channel(self.waitress._map)
-                self.waitress.socket.close()
-            timeout_s = 0.2 if listening else 0.02
-            wasyncore.loop(timeout=timeout_s, map=self.waitress._map, use_poll=hasattr(os, "fork"), count=1)
+        while self._stop_at is None:
+            self._turn(0.2)
+        # Who has connected before the signal is served; then the door is closed.
+        door, latest = self.waitress.socket, time.monotonic() + 1
+        while select.select([door], [], [], 0)[0] and time.monotonic() < latest:
+            self._turn(0)
+        self.waitress.accepting = False
+        self.waitress.del_channel(self.waitress._map)
+        door.close()
+        quiet_turns = 0
+        while quiet_turns < 3:  # a request may have arrived and not been looked at
+            self._turn(0.02)
+            quiet_turns = quiet_turns + 1 if self._is_drained() else 0
         # Requests are answered; what is left are scans under analysis.
         close_app(self.app, max(self._stop_at - time.monotonic(), 0.1))
         self.waitress.task_dispatcher.shutdown(timeout=1)
+
+    def _turn(self, timeout_s):
+        """Receive and send what is ready, or wait for it so long."""
+        use_poll = hasattr(select, "poll")
+        wasyncore.loop(timeout=timeout_s, map=self.waitress._map, use_poll=use_poll, count=1)
 
     def _is_drained(self):
         if time.monotonic() > self._stop_at:

@@ -399,7 +399,6 @@ def test_sigterm_finishes_what_is_in_flight(tmp_path):
         slow = server.connect(
             b"POST /predict HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % len(npy(CROP))
         )
-        time.sleep(0.3)
         server.process.send_signal(signal.SIGTERM)
         time.sleep(0.3)
         assert raw_status(server, b"GET /health HTTP/1.1\r\nHost: a\r\n\r\n") == 0, "it still takes new work"
