@@ -1,0 +1,221 @@
+"""Chapter 7: drawings in CIFAR-10's files, the datasets, the loss, and what a fully connected network cannot do."""
+
+import io
+import pickle
+import tarfile
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import nn
+
+from p1ch7 import cifar10, draw
+from p1ch7.images import CIFAR10, MEAN, STD, BirdsAndAirplanes, denormalize, to_normalized_tensor
+from p1ch7.training import accuracy, count_parameters, fully_connected, shift, training_loop
+from p1ch8.fast import ImageSet, accuracy_on, fit
+from util.files import UserError
+
+SEEDS = (0, 1, 2)
+
+
+def write_real_birds_and_airplanes(archive, folder):
+    """Decode the JPEGs of `archive` into CIFAR-10's pickles: five training batches and a test batch."""
+    target = folder / "cifar-10-batches-py"
+    target.mkdir(parents=True)
+    found = {"train": [], "test": []}
+    with tarfile.open(archive) as tar:
+        for member in tar:
+            if member.isfile():
+                part, name, _ = member.name.split("/")
+                image = Image.open(io.BytesIO(tar.extractfile(member).read())).convert("RGB")
+                pixels = np.asarray(image).transpose(2, 0, 1).reshape(-1)  # (3072,)
+                found[part].append((pixels, draw.CLASSES.index(name)))
+    for part, items in found.items():
+        order = np.random.default_rng(0).permutation(len(items))
+        data, labels = np.stack([items[i][0] for i in order]), [items[i][1] for i in order]
+        count = 5 if part == "train" else 1
+        for number in range(count):
+            name = f"data_batch_{number + 1}" if part == "train" else "test_batch"
+            draw.write_batch(target / name, data[number::count], labels[number::count])
+    draw.write_names(target / "batches.meta", 2000)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def drawn_sets():
+    root = cifar10.generated_path()
+    if not root.exists():
+        root = cifar10._generated()
+    return ImageSet.of(BirdsAndAirplanes(root)), ImageSet.of(BirdsAndAirplanes(root, train=False))
+
+
+@pytest.fixture(scope="session")
+def real_root(tmp_path_factory):
+    from tests.conftest import REAL
+
+    archive = REAL / "cifar10" / "birds_airplanes_jpeg.tar"
+    if not archive.is_file():
+        pytest.skip("no real birds and airplanes beside the project")
+    return write_real_birds_and_airplanes(archive, tmp_path_factory.mktemp("cifar"))
+
+
+@pytest.fixture(scope="session")
+def real_sets(real_root):
+    return ImageSet.of(BirdsAndAirplanes(real_root)), ImageSet.of(BirdsAndAirplanes(real_root, train=False))
+
+
+@pytest.fixture(scope="module")
+def small_root(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("small")
+    draw.generate(folder, train_per_class=10, test_per_class=4)
+    return folder
+
+
+def test_files_are_read_like_the_original(small_root):
+    with open(small_root / "cifar-10-batches-py" / "data_batch_2", "rb") as file:
+        batch = pickle.load(file, encoding="bytes")
+    assert set(batch) == {b"batch_label", b"labels", b"data", b"filenames"}
+    assert batch[b"data"].shape == (20, 3072)
+    assert batch[b"data"].dtype == np.uint8
+    data = CIFAR10(small_root)
+    assert len(data) == 100
+    assert data.classes == list(draw.CLASSES)
+    assert sorted(data.targets) == sorted(list(range(10)) * 10)
+    image, label = data[20]  # the first one of the second batch
+    planes = batch[b"data"][0].reshape(3, 32, 32)
+    assert np.array_equal(np.asarray(image), planes.transpose(1, 2, 0))
+    assert label == batch[b"labels"][0]
+
+
+@pytest.mark.parametrize("name", draw.CLASSES)
+def test_same_seed_same_drawings_and_no_two_alike(name):
+    one, again, other = draw.draw(name, 30, 3), draw.draw(name, 30, 3), draw.draw(name, 30, 4)
+    assert one.shape == (30, 3, 32, 32)
+    assert torch.equal(one, again)
+    assert not torch.equal(one, other)
+    assert len(torch.unique(one.flatten(1), dim=0)) == 30
+
+
+def test_shapes_cover_what_geometry_says():
+    canvas = draw.Canvas(3, torch.Generator().manual_seed(0))
+    white = torch.ones(3, 3, 1, 1)
+    for distance, area in (
+        (canvas.ellipse(0.0, 0.0, 0.5, 0.5), np.pi * 0.25),
+        (canvas.polygon((-0.5, -0.5), (0.5, -0.5), (0.5, 0.5), (-0.5, 0.5)), 1.0),
+        (canvas.polygon((-0.5, -0.5), (-0.5, 0.5), (0.5, -0.5)), 0.5),
+        (canvas.capsule(-0.5, 0.0, 0.5, 0.0, 0.2), 0.4 + np.pi * 0.04),
+    ):
+        canvas.image = torch.zeros(3, 3, 32, 32)
+        canvas.fill(distance, white)
+        covered = canvas.image.mean((1, 2, 3)) * 4  # the frame is 2 wide and 2 high
+        assert covered.numpy() == pytest.approx(area, rel=0.05)
+
+
+def test_missing_files_are_named(tmp_path):
+    with pytest.raises(UserError, match="data_batch_1"):
+        CIFAR10(tmp_path)
+
+
+def test_birds_and_airplanes_are_the_right_ones(small_root):
+    whole, two = CIFAR10(small_root), BirdsAndAirplanes(small_root)
+    assert len(two) == 20
+    assert sorted(two.labels) == [0] * 10 + [1] * 10
+    wanted = [(i, label) for i, label in enumerate(whole.targets) if label in (0, 2)]
+    for number, (index, label) in enumerate(wanted):
+        image, new = two[number]
+        assert np.array_equal(np.asarray(image), whole.data[index])
+        assert new == {0: 0, 2: 1}[label]
+
+
+def test_normalizing_and_back(small_root):
+    plain, normal = (
+        BirdsAndAirplanes(small_root),
+        BirdsAndAirplanes(small_root, transform=to_normalized_tensor()),
+    )
+    image = torch.from_numpy(np.array(plain[3][0])).permute(2, 0, 1) / 255
+    by_hand = torch.stack([(image[c] - MEAN[c]) / STD[c] for c in range(3)])
+    assert torch.allclose(normal[3][0], by_hand, atol=1e-6)
+    assert torch.allclose(denormalize(normal[3][0]), image, atol=1e-6)
+    assert torch.allclose(ImageSet.of(plain).images[3], by_hand, atol=1e-6)
+
+
+def test_fully_connected_gives_log_probabilities():
+    model = fully_connected(7)
+    out = model(torch.randn(5, 3, 32, 32))
+    assert torch.allclose(out.exp().sum(1), torch.ones(5), atol=1e-5)
+    assert count_parameters(model) == 3073 * 7 + 8 * 2
+    assert count_parameters(fully_connected()) == 1_574_402
+
+
+def test_loop_learns_and_accuracy_counts():
+    torch.manual_seed(0)
+    images = torch.randn(64, 3, 32, 32)
+    labels = (images.mean((1, 2, 3)) > 0).long()
+    loader = torch.utils.data.DataLoader(list(zip(images, labels, strict=True)), batch_size=16)
+    model = fully_connected(16)
+    before = (model(images).argmax(1) == labels).float().mean()
+    assert accuracy(model, loader) == pytest.approx(before.item())
+    losses = training_loop(30, torch.optim.SGD(model.parameters(), lr=0.05), model, nn.NLLLoss(), loader)
+    assert len(losses) == 30
+    assert losses[-1] < 0.1 < losses[0]
+    assert accuracy(model, loader) == 1.0
+
+
+def test_accuracy_leaves_the_mode_as_it_was():
+    model = nn.Sequential(nn.Flatten(), nn.Dropout(0.9), nn.Linear(3072, 2))
+    loader = [(torch.randn(8, 3, 32, 32), torch.zeros(8, dtype=torch.long))]
+    model.train()
+    assert accuracy(model, loader) == accuracy(model, loader)  # no dropout while measuring
+    assert model.training
+
+
+def test_shift_moves_down_and_right_and_repeats_the_edge():
+    image = torch.arange(12).reshape(1, 3, 4)
+    moved = shift(image, 1, 2)
+    assert torch.equal(moved[0, 1:, 2:], image[0, :-1, :-2])
+    assert torch.equal(moved[0, 0], torch.tensor([0, 0, 0, 1]))
+    assert torch.equal(shift(image, 0, 0), image)
+    assert torch.equal(shift(image, 0, -1)[0, :, -1], image[0, :, -1])
+
+
+def accuracy_moved(model, data, pixels=4):
+    """Mean accuracy over the four directions."""
+    moves = ((pixels, 0), (-pixels, 0), (0, pixels), (0, -pixels))
+    return np.mean([accuracy_on(model, data, transform=lambda x, m=m: shift(x, *m)) for m in moves])
+
+
+def trained_fully_connected(data, seed, n_epochs):
+    torch.manual_seed(seed)
+    model = fully_connected()
+    fit(
+        model, data, n_epochs, lr=0.03, batch_size=64, weight_decay=0.0, augmented=False, seed=seed,
+        loss_fn=F.nll_loss,
+    )  # fmt: skip
+    return model
+
+
+@pytest.mark.lesson
+@pytest.mark.parametrize("seed", SEEDS)
+def test_fully_connected_remembers_drawings(drawn_sets, seed):
+    train, validation = drawn_sets
+    model = trained_fully_connected(train, seed, 35)
+    on_train, on_validation = accuracy_on(model, train), accuracy_on(model, validation)
+    assert on_train >= 0.97
+    assert on_validation <= on_train - 0.08
+    assert on_validation >= 0.6
+    assert accuracy_moved(model, train) <= on_train - 0.10
+    assert accuracy_moved(model, validation) <= on_validation - 0.05
+
+
+@pytest.mark.lesson
+@pytest.mark.parametrize("seed", SEEDS)
+def test_fully_connected_remembers_photographs(real_sets, seed):
+    train, test = real_sets
+    model = trained_fully_connected(train, seed, 14)
+    on_train, on_test = accuracy_on(model, train), accuracy_on(model, test)
+    assert on_train >= 0.97
+    assert 0.7 <= on_test <= 0.83
+    assert on_test <= on_train - 0.08
+    assert accuracy_moved(model, train) <= on_train - 0.10
