@@ -43,6 +43,13 @@ def choose_scan(folder: Path):
     return next(folder.glob("**/*.mhd")), "generated"
 
 
+def timed(function, *args, **kwargs):
+    """Seconds a call took, and its result."""
+    start = time.perf_counter()
+    result = function(*args, **kwargs)
+    return time.perf_counter() - start, result
+
+
 def main(arguments=None):
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -57,16 +64,14 @@ def main(arguments=None):
     with tempfile.TemporaryDirectory() as folder:
         path, kind = (Path(options.scan), "given") if options.scan else choose_scan(Path(folder))
         hu = load_scan(path).hu_a
-    segment(model, hu[:4], use_bfloat16=has_fast_bfloat16(device))  # first calls choose their kernels
-
-    start = time.perf_counter()
-    ours = segment(
-        model, hu, batch_size=2 if device.type == "cpu" else 8, use_bfloat16=has_fast_bfloat16(device)
-    )
-    seconds = time.perf_counter() - start
-    start = time.perf_counter()
-    plain = segment_plainly(plain_model, hu)
-    plain_seconds = time.perf_counter() - start
+    settings = {
+        "batch_size": 1 if device.type == "cpu" else 8,
+        "use_bfloat16": has_fast_bfloat16(device),
+    }
+    segment(model, hu, **settings)  # first calls choose their kernels, and get their memory
+    segment_plainly(plain_model, hu[:4])
+    seconds, ours = timed(segment, model, hu, **settings)
+    plain_seconds, plain = timed(segment_plainly, plain_model, hu)
 
     times, same = plain_seconds / seconds, (ours == plain).mean()
     print(

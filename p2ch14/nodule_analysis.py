@@ -168,7 +168,7 @@ class NoduleAnalysisApp:
 
     def segment_ct(self, ct: Ct, batch_size=None) -> np.ndarray:
         """Suspicious voxels of a scan, bool (I, R, C), of the scan's shape: chapter 13's `segment`."""
-        batch_size = batch_size or self._batch_size(cpu=2, gpu=8)
+        batch_size = batch_size or self._batch_size(cpu=1, gpu=8)
         return segment(self.seg_model, ct.hu_a, self.mask_threshold, batch_size, self.use_bfloat16)
 
     def _batch_size(self, cpu, gpu):

@@ -21,7 +21,7 @@ from p2ch10.dsets import irc2xyz
 from p2ch10.scans import load_scan
 from p2ch11.model import LunaModel
 from p2ch13.model import UNetWrapper
-from p2ch13.segment import body_window
+from p2ch13.segment import body_window, lung_window
 from p2ch14 import nodule_analysis, scoring
 from p2ch14.nodule_analysis import Finding, NoduleAnalysisApp, ScanResult
 from p2ch14.report import scan_section, write_report
@@ -133,8 +133,26 @@ def test_body_window_holds_the_body_and_fits_the_network():
     for part, size in ((rows, 101), (columns, 130)):
         assert (part.stop - part.start) % 4 == 0
         assert 0 <= part.start < part.stop <= size
+    assert lung_window(hu) == (rows, columns), "no lungs: the whole body"
     everything = body_window(np.full((4, 64, 64), -1000, dtype=np.int16))
     assert everything == (slice(0, 64), slice(0, 64))
+
+
+def test_lung_window_holds_both_lungs_or_the_whole_body():
+    hu = np.full((4, 160, 200), -1000, dtype=np.int16)
+    hu[:, 20:140, 20:180] = 0
+    hu[:, 50:110, 40:80] = hu[:, 60:110, 120:161] = -850
+    hu[2, 70:74, 50:54] = 40  # a nodule
+    rows, columns = lung_window(hu)
+    assert rows.start <= 50 - 12
+    assert rows.stop >= 110 + 12
+    assert columns.start <= 40 - 12
+    assert columns.stop >= 161 + 12
+    assert (rows.stop - rows.start) % 4 == (columns.stop - columns.start) % 4 == 0
+    assert rows.stop - rows.start < 120
+    assert columns.stop - columns.start < 176
+    hu[:, 60:110, 120:161] = 0
+    assert lung_window(hu) == body_window(hu), "one lung is full: its nodules must not be left out"
 
 
 def finding(xyz, probability=0.9, malignancy=None):
