@@ -22,7 +22,7 @@ from p2ch10.scans import load_scan
 from p2ch13.benchmark import choose_scan
 from p2ch13.segment import segment_plainly
 from p2ch14 import grouping
-from p2ch14.nodule_analysis import SHIPPED_CLASSIFIER, NoduleAnalysisApp, crop_of, threshold_of
+from p2ch14.nodule_analysis import SHIPPED_CLASSIFIER, NoduleAnalysisApp, threshold_of
 from util.files import atomic_path, main_guard
 
 SAME_MM = 2.0  # two nodules closer than this are one
@@ -50,13 +50,8 @@ class PlainApp(NoduleAnalysisApp):
         finally:
             grouping.centers_of_mass = fast
 
-    @torch.inference_mode()
-    def _judged(self, model, ct, findings, _batch_size, is_scaled=False):
-        judged = []
-        for finding in findings:
-            crop = crop_of(ct, finding, is_scaled)
-            judged.append(float(model(crop[None, None].to(self.device))[1][0, 1]))
-        return judged
+    def _probabilities(self, model, crops_t):
+        return [model(crop_t[None].to(self.device))[1][0, 1].item() for crop_t in crops_t]
 
 
 def _scipy_centers_of_mass(hu, labels, count):

@@ -213,11 +213,8 @@ class NoduleAnalysisApp:
         """
         for finding in findings:
             crop_t = crop_of(ct, finding)[None, None]
-            batch_t = torch.cat([crop_t.flip(axes) for axes in MIRRORS])  # (7, 1, 32, 48, 48)
-            input_g = batch_t.to(self.device, memory_format=torch.channels_last_3d)
-            with self._autocast():
-                mirrored = self.cls_model(input_g)[1][:, 1].float()
-            finding.probability = (finding.probability + mirrored.sum().item()) / (len(MIRRORS) + 1)
+            mirrored = self._probabilities(self.cls_model, torch.cat([crop_t.flip(axes) for axes in MIRRORS]))
+            finding.probability = (finding.probability + sum(mirrored)) / (len(MIRRORS) + 1)
 
     def _judged(self, model, ct, findings, batch_size, is_scaled=False):
         """The probability of class 1 for the crop around each finding, as floats."""
@@ -226,12 +223,17 @@ class NoduleAnalysisApp:
         for _, start in enumerateWithEstimate(starts, "classification"):
             part = findings[start : start + batch_size]
             crops_t = torch.stack([crop_of(ct, finding, is_scaled) for finding in part])
-            input_g = crops_t[:, None].to(
-                self.device, memory_format=torch.channels_last_3d
-            )  # (N, 1, 32, 48, 48)
-            with self._autocast():
-                judged += model(input_g)[1][:, 1].float().tolist()
+            judged += self._probabilities(model, crops_t[:, None])
         return judged
+
+    def _probabilities(self, model, crops_t):
+        """Of class 1, as floats, for crops (N, 1, 32, 48, 48)."""
+        probabilities = []
+        for part_t in crops_t.split(self._batch_size(cpu=1, gpu=64)):
+            input_g = part_t.to(self.device, memory_format=torch.channels_last_3d)
+            with self._autocast():
+                probabilities += model(input_g)[1][:, 1].float().tolist()
+        return probabilities
 
 
 def crop_of(ct, finding, is_scaled=False):
