@@ -97,5 +97,5 @@ def check_better(fit):
     expect(loss == loss, "The network answers nan.")
     expect(
         loss < 9,
-        f"On four readings that were held out the mean squared error is {loss:.1f}; a line has about 5.",
+        f"On four readings that were held out the mean squared error is {loss:.1f}; a line has about 4.",
     )
