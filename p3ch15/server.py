@@ -288,11 +288,14 @@ def _add_scans(app, jobs):
 
 
 class _Parser(HTTPRequestParser):
-    """waitress's parser, with two rules of ours.
+    """waitress's parser, with three rules of ours.
 
-    Only a scan may be large: for all else a long body is refused before it is received. And a transfer
-    encoding that does not exist is the client's fault (400), not the server's (501).
+    A request too broken to name a path has an empty one: waitress logs it when the client hangs up. Only a
+    scan may be large: for all else a long body is refused before it is received. And a transfer encoding
+    that does not exist is the client's fault (400), not the server's (501).
     """
+
+    path = ""
 
     def received(self, data):
         consumed = super().received(data)

@@ -15,15 +15,19 @@ import time
 import zipfile
 import zlib
 from collections import Counter
+from types import SimpleNamespace
 
 import numpy as np
 import psutil
 import pytest
 import torch
+from waitress.adjustments import Adjustments
+from waitress.channel import ClientDisconnected
 
 from p2ch11.model import LunaModel
 from p2ch11.training import load_weights
 from p2ch14.nodule_analysis import SHIPPED_CLASSIFIER
+from p3ch15.server import _Channel
 from util.paths import PROJECT
 
 REQUESTS = 2000
@@ -425,3 +429,27 @@ def test_what_the_command_refuses():
         assert said.returncode == 2, said.stderr
         assert said.stderr.startswith("error: ")
         assert len(said.stderr.splitlines()) == 1
+
+
+def test_a_client_gone_before_it_is_told_its_fault_is_no_error(caplog):
+    ours, theirs = socket.socketpair()
+    adjustments = Adjustments()
+    waitress_server = SimpleNamespace(
+        active_channels={}, adj=adjustments, effective_host="127.0.0.1", effective_port=80,
+        server_name="a", pull_trigger=lambda: None,
+    )  # fmt: skip
+    channel = _Channel(waitress_server, ours, ("127.0.0.1", 1), adjustments, map={})
+    request = channel.parser_class(adjustments)
+    request.received(b"no request line at all\r\n\r\n")
+    assert request.error is not None
+    channel.requests = [request]
+    theirs.close()
+
+    def gone(data):
+        raise ClientDisconnected
+
+    channel.write_soon = gone
+    with caplog.at_level("INFO", logger="waitress"):
+        channel.service()
+    ours.close()
+    assert [record.levelname for record in caplog.records] == ["INFO"], caplog.text
