@@ -1,10 +1,13 @@
 """Does a network judge malignancy better than a ruler? (chapter 14, "Predicting malignancy")
 
     python -m p2ch14.malignancy data/p2ch14/malignancy.safetensors
+    python -m p2ch14.malignancy P.safetensors --val-stride 1 --fit-size
 
 Large nodules are malignant far more often than small ones, so the diameter alone is the baseline to
 beat. Three questions are asked of a network: how large is the area under its ROC curve, does the
 difference from the diameter's outlast a bootstrap over scans, and what is left among nodules of equal size.
+A ruler and a network know different things, so `--fit-size` weighs one against the other (on scans that are
+not reported afterwards) and stores the weights in the network's file.
 """
 
 import argparse
@@ -16,6 +19,8 @@ from pathlib import Path
 import numpy as np
 import torch
 from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from torch import nn
 from torch.utils.data import DataLoader
 
 from p2ch11.model import LunaModel
@@ -46,6 +51,54 @@ def load_malignancy(path):
     else:
         said = torch.load(path, map_location="cpu", weights_only=True)
     return model, said.get("model_name") == MalignancyModel.__name__
+
+
+def size_weights_of(path) -> tuple[float, float, float] | None:
+    """Weights for `with_size` as a safetensors file says them (`--fit-size`), or None."""
+    said = {}
+    if Path(path).suffix == ".safetensors":
+        with safe_open(path, framework="pt") as file:
+            said = file.metadata() or {}
+    return tuple(json.loads(said["size_weights"])) if "size_weights" in said else None
+
+
+def with_size(probability, diameter_mm, weights):
+    """The network's judgement and the diameter in one probability: logistic regression of two features.
+
+    probability: the network's (n,) or one number; diameter_mm: the same shape, above 0. weights: of the
+    network's logit, of the logarithm of the diameter, and a constant, as `fit_size` finds them.
+    """
+    score = _features(probability, diameter_mm) @ np.asarray(weights)
+    return 1 / (1 + np.exp(-score))
+
+
+def fit_size(label, probability, diameter_mm) -> tuple[float, float, float]:
+    """The weights for `with_size` under which the labels, bool (n,), are most likely.
+
+    Raises `UserError` if one class is missing.
+    """
+    label_t = torch.as_tensor(np.asarray(label, bool), dtype=torch.float64)
+    if label_t.min() == label_t.max():
+        raise UserError("weighing size needs malignant and benign nodules; use more scans")
+    features_t = torch.from_numpy(_features(probability, diameter_mm))  # (n, 3)
+    weights_t = torch.zeros(3, dtype=torch.float64, requires_grad=True)
+    optimizer = torch.optim.LBFGS([weights_t], max_iter=200, line_search_fn="strong_wolfe")
+
+    def closure():
+        optimizer.zero_grad()
+        loss = nn.functional.binary_cross_entropy_with_logits(features_t @ weights_t, label_t)
+        loss.backward()
+        return loss
+
+    optimizer.step(closure)
+    return tuple(round(weight, 4) for weight in weights_t.tolist())
+
+
+def _features(probability, diameter_mm):
+    """The network's logit, the logarithm of the diameter, and 1: float64 (..., 3)."""
+    inside = np.clip(np.asarray(probability, np.float64), 1e-6, 1 - 1e-6)
+    logit = np.log(inside / (1 - inside))
+    return np.stack([logit, np.log(np.asarray(diameter_mm, np.float64)), np.ones_like(logit)], axis=-1)
 
 
 def wins(label, score):
@@ -173,6 +226,17 @@ def compare(dataset, scores, draws=2000, seed=0) -> dict:
     }
 
 
+def store_size_weights(path, weights):
+    """Add `weights` to the metadata of a safetensors file; raises `UserError` for any other file."""
+    if Path(path).suffix != ".safetensors":
+        raise UserError(f"{shown(path)} cannot hold weights for the size; save the network as .safetensors")
+    with safe_open(path, framework="pt") as file:
+        said = file.metadata() or {}
+    tensors = load_file(path)
+    with atomic_path(path) as temporary:
+        save_file(tensors, temporary, said | {"size_weights": json.dumps(weights)})
+
+
 def print_comparison(comparisons):
     print(f"{'':24} {'nodules':>13}  {'AUC':>6}  {'diameter':>8}  {'difference (95 % interval)':>28}")
     for name, parts in comparisons.items():
@@ -192,14 +256,24 @@ def main(arguments=None):
     parser.add_argument("--val-stride", type=int, default=5, help="as in training; 1: every scan")
     parser.add_argument("--draws", type=int, default=2000, help="of the bootstrap over scans")
     parser.add_argument("--device", help="such as cpu or cuda:1; the course chooses by default")
+    parser.add_argument("--fit-size", action="store_true", help="weigh the diameter and store that in P")
     parser.add_argument("--json", metavar="F", help="write the comparison")
     parser.add_argument("--plot", metavar="F", help="draw the ROC curves (.png)")
     options = parser.parse_args(arguments)
     models = {shown(path): load_malignancy(path) for path in options.weights}
     dataset = MalignantLunaDataset(options.val_stride, True, sortby_str="series_uid")
+    label, diameter_mm = (
+        np.array([getattr(info, what) for info in dataset.candidateInfo_list])
+        for what in ("isMal_bool", "diameter_mm")
+    )
     scores = {}
-    for name, (model, dataset.scaled) in models.items():
+    for path, (name, (model, dataset.scaled)) in zip(options.weights, models.items()):
         scores[name] = judge(model, dataset, device=options.device)
+        if options.fit_size:
+            store_size_weights(path, fit_size(label, scores[name], diameter_mm))
+        weights = size_weights_of(path)
+        if weights is not None:
+            scores[f"{name} with size"] = with_size(scores[name], diameter_mm, weights)
     comparisons = compare(dataset, scores, options.draws)
     malignant = len(dataset.mal_list)
     print(f"{len(dataset)} held-out nodules, {malignant} malignant and {len(dataset.ben_list)} benign")
@@ -210,10 +284,9 @@ def main(arguments=None):
         with atomic_path(options.json) as temporary:
             temporary.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     if options.plot:
-        infos = dataset.candidateInfo_list
-        curves = {Path(name).stem: score for name, score in scores.items()}
-        curves["diameter"] = [info.diameter_mm for info in infos]
-        axis = plot_rocs([info.isMal_bool for info in infos], curves)
+        curves = {Path(name).name: score for name, score in scores.items()}
+        curves["diameter"] = diameter_mm
+        axis = plot_rocs(label, curves)
         with atomic_path(options.plot) as temporary:
             axis.figure.savefig(temporary, format="png", dpi=120)
 

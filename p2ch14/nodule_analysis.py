@@ -28,7 +28,7 @@ from p2ch13.model import UNetWrapper
 from p2ch13.segment import segment
 from p2ch14.dsets import scaled_crop
 from p2ch14.grouping import WAYS, group_voxels
-from p2ch14.malignancy import load_malignancy
+from p2ch14.malignancy import load_malignancy, size_weights_of, with_size
 from util.files import UserError, atomic_path, main_guard
 from util.paths import PROJECT, shown
 from util.progress import enumerateWithEstimate
@@ -141,10 +141,11 @@ class NoduleAnalysisApp:
         self.looks_twice = wants_second_look(classification)
         if malignancy is None and SHIPPED_MALIGNANCY.is_file():
             malignancy = SHIPPED_MALIGNANCY
-        self.malignancy_model, self.malignancy_is_scaled = None, False
+        self.malignancy_model, self.malignancy_is_scaled, self.size_weights = None, False, None
         if malignancy is not None:
             model, self.malignancy_is_scaled = load_malignancy(malignancy)
             self.malignancy_model = self._placed(model, torch.channels_last_3d)
+            self.size_weights = size_weights_of(malignancy)
 
     def _ready(self, model, path, memory_format):
         return self._placed(load_weights(model, path), memory_format)
@@ -203,6 +204,8 @@ class NoduleAnalysisApp:
             nodules = [finding for finding in findings if finding.probability >= self.threshold]
             judged = self._judged(self.malignancy_model, ct, nodules, batch_size, self.malignancy_is_scaled)
             for nodule, malignancy in zip(nodules, judged):
+                if self.size_weights:
+                    malignancy = float(with_size(malignancy, nodule.diameter_mm, self.size_weights))
                 nodule.malignancy = malignancy
 
     def _look_again(self, ct, findings):

@@ -5,7 +5,8 @@
 
 The folders keep its patients apart from yours: 240 generated ones that no chapter uses. Four fifths of
 them train all three networks; of the others every fourth chooses the threshold, and the rest is reported.
-Interrupted, it goes on where it was.
+Interrupted, it goes on where it was. The malignancy network is weighed against the diameter afterwards, on a
+cohort of its own: `python -m p2ch14.malignancy --fit-size`, as data/p2ch14/README.md says.
 """
 
 import argparse

@@ -9,6 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import save_file
+from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch.utils.data import TensorDataset
@@ -19,14 +20,19 @@ from p2ch11.model import LunaModel
 from p2ch14 import dsets as malignant_dsets
 from p2ch14.dsets import SPACING_IRC, MalignantLunaDataset, scaled_crop
 from p2ch14.malignancy import (
+    MalignancyModel,
     compare,
+    fit_size,
     judge,
     load_malignancy,
     paired_bootstrap,
     plot_rocs,
     similar_pairs,
     size_matched_auc,
+    size_weights_of,
+    store_size_weights,
     wins,
+    with_size,
 )
 from p2ch14.training import MalignancyTrainingApp
 from util.files import UserError
@@ -322,6 +328,38 @@ def test_weights_say_which_crops_they_want(clean_output, classifier, tmp_path):
     assert load_malignancy(tmp_path / "m.safetensors")[1]
     save_file(model.state_dict(), tmp_path / "m.safetensors")
     assert not load_malignancy(tmp_path / "m.safetensors")[1]
+
+
+def test_size_and_network_together_know_more_than_either():
+    rng = np.random.default_rng(3)
+    label = rng.random(800) < 0.4
+    logit, size = rng.normal(2 * label, 1), rng.normal(2.2 + 0.4 * label, 0.4)
+    probability, diameter_mm = 1 / (1 + np.exp(-logit)), np.exp(size)
+    weights = fit_size(label[::2], probability[::2], diameter_mm[::2])
+    together = with_size(probability, diameter_mm, weights)
+    oracle = LogisticRegression(C=1e9).fit(np.stack([logit, size], axis=1)[::2], label[::2])
+    np.testing.assert_allclose(weights, [*oracle.coef_[0], oracle.intercept_[0]], atol=0.02)
+    other = np.arange(800) % 2 == 1
+    parts = [paired_bootstrap(label[other], together[other], s[other]) for s in (probability, diameter_mm)]
+    assert all(part.ci[0] > 0 for part in parts)
+    one = with_size(float(probability[0]), float(diameter_mm[0]), weights)
+    assert one == pytest.approx(together[0])
+    with pytest.raises(UserError, match="malignant and benign"):
+        fit_size(np.ones(5, bool), probability[:5], diameter_mm[:5])
+
+
+def test_weights_for_the_size_are_stored_with_the_network(tmp_path):
+    path = tmp_path / "m.safetensors"
+    model = MalignancyModel()
+    save_file(model.state_dict(), path, {"model_name": "MalignancyModel"})
+    assert size_weights_of(path) is None
+    store_size_weights(path, (0.5, 3.0, -7.0))
+    assert size_weights_of(path) == (0.5, 3.0, -7.0)
+    loaded, is_scaled = load_malignancy(path)
+    assert is_scaled
+    assert all(torch.equal(a, b) for a, b in zip(loaded.state_dict().values(), model.state_dict().values()))
+    with pytest.raises(UserError, match="safetensors"):
+        store_size_weights(tmp_path / "m.state", (0.5, 3.0, -7.0))
 
 
 # --- judging ------------------------------------------------------------------------------------------
