@@ -1,10 +1,13 @@
 """The lessons of chapters 11 and 12, measured on held-out scans for several seeds.
 
 python -m p2ch12.lessons                  as in the notebook; about 4 minutes for three seeds on two cores
-python -m p2ch12.lessons --epochs 10 --epoch-samples 4000     trained for longer
+python -m p2ch12.lessons --epochs 10 --epoch-samples 2000 --write     trained for longer; about 20 minutes
+
+With --write the losses and areas go to data/p2ch12/lessons.json, which the notebook draws.
 """
 
 import argparse
+import json
 
 import numpy as np
 
@@ -12,10 +15,12 @@ from p2ch10.dsets import LunaDataset
 from p2ch11.training import METRICS_LABEL_NDX, METRICS_PRED_NDX
 from p2ch12.metrics import pr_curve, roc_auc
 from p2ch12.training import BalancedLunaTrainingApp
-from util.files import main_guard
+from util.files import atomic_path, main_guard
+from util.paths import PROJECT
 
 # Chapter 12's short recipe: small batches give more steps for the same number of crops.
 RECIPE = ("--batch-size", "8", "--lr", "0.002", "--one-cycle")
+RECORD = PROJECT / "data" / "p2ch12" / "lessons.json"
 
 
 class SmallValidationApp(BalancedLunaTrainingApp):
@@ -76,8 +81,9 @@ def main():
     parser.add_argument("--seeds", type=int, default=3, help="how many, from 0")
     parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--epoch-samples", type=int, default=1200)
+    parser.add_argument("--write", action="store_true", help="record the figures for the notebook")
     args = parser.parse_args()
-    lines = []
+    lines, records = [], []
     for seed in range(args.seeds):
         plain = as_it_is(seed)
         lines.append(f"seed {seed}  as it is: correct {plain['correct']:.2%}, recall {plain['recall']:.2f}")
@@ -88,6 +94,16 @@ def main():
                 mode: " ".join(f"{class_loss(entry[mode]):.2f}" for entry in app.history)
                 for mode in ("trn", "val")
             }
+            records.append(
+                {
+                    "seed": seed,
+                    "augmented": augmented,
+                    "samples": args.epoch_samples,
+                    **{mode: [round(class_loss(e[mode]), 4) for e in app.history] for mode in ("trn", "val")},
+                    "auc": round(float(roc_auc(label, probability)), 4),
+                    "recall_at_precision_0.3": round(recall_at_precision(label, probability, 0.3), 4),
+                }
+            )
             lines.append(
                 f"seed {seed}  balanced{', augmented' if augmented else ''}: "
                 f"losses training {losses['trn']}, validation {losses['val']}; "
@@ -95,6 +111,9 @@ def main():
                 f"recall {recall_at_precision(label, probability, 0.3):.2f} at a precision of 0.3, "
                 f"{recall_at_precision(label, probability, 0.1):.2f} at 0.1"
             )
+            if args.write:
+                with atomic_path(RECORD) as part:
+                    part.write_text(json.dumps(records, indent=1) + "\n")
     print("\n".join(lines))
 
 
