@@ -1,7 +1,7 @@
 """The lessons of chapters 11 and 12, measured on held-out scans for several seeds.
 
 python -m p2ch12.lessons                  as in the notebook; about 4 minutes for three seeds on two cores
-python -m p2ch12.lessons --epochs 10 --epoch-samples 2000 --write     trained for longer; about 20 minutes
+python -m p2ch12.lessons --epochs 10 --epoch-samples 2000 --write     trained for longer; about a quarter of an hour
 
 With --write the losses and areas go to data/p2ch12/lessons.json, which the notebook draws.
 """

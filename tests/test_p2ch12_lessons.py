@@ -44,7 +44,7 @@ def test_without_augmentation_the_curves_part(losses):
 
 
 def test_the_recorded_longer_training_overfits_and_augmentation_helps():
-    """Recorded by `python -m p2ch12.lessons --epochs 10 --epoch-samples 2000 --write`, about half an hour."""
+    """Recorded by `python -m p2ch12.lessons --epochs 10 --epoch-samples 2000 --write`, a quarter of an hour."""
     records = {(r["seed"], r["augmented"]): r for r in json.loads(RECORD.read_text())}
     assert len(records) == 6
     for seed in range(3):
