@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from p2ch10.dsets import getCandidateInfoList, getCt, is_held_out, xyz2irc
+from p2ch10.dsets import getCandidateInfoDict, getCandidateInfoList, getCt, is_held_out, xyz2irc
 
 LUNG_HU = -700  # denser than this is not lung
 CONTEXT_SLICES = 3
@@ -58,7 +58,8 @@ def nodule_truth(hu, center_irc, threshold_hu=LUNG_HU) -> NoduleTruth:
 
 def truths_of(series_uid) -> list[NoduleTruth]:
     """The ground truth of every annotated nodule of one scan; computed once, a few KB each."""
-    return _truths(series_uid, tuple(c.center_xyz for c in nodules_by_series().get(series_uid, ())))
+    candidates = getCandidateInfoDict().get(series_uid, ())
+    return _truths(series_uid, tuple(c.center_xyz for c in candidates if is_annotated(c)))
 
 
 @functools.lru_cache(maxsize=4096)
@@ -68,13 +69,17 @@ def _truths(series_uid, centers_xyz):
     return [nodule_truth(ct.hu_a, center) for center in centers]
 
 
+def is_annotated(candidate) -> bool:
+    """Is this candidate a nodule with a centre and a diameter of its own in the annotations?"""
+    return candidate.isNodule_bool and candidate.hasAnnotation_bool
+
+
 def nodules_by_series():
     """{series UID: its annotated nodules, as CandidateInfoTuple}, in the order of `truths_of`."""
-    by_series = {}
-    for candidate in getCandidateInfoList():
-        if candidate.isNodule_bool and candidate.hasAnnotation_bool:
-            by_series.setdefault(candidate.series_uid, []).append(candidate)
-    return by_series
+    by_series = {
+        uid: list(filter(is_annotated, candidates)) for uid, candidates in getCandidateInfoDict().items()
+    }
+    return {uid: nodules for uid, nodules in by_series.items() if nodules}
 
 
 def truth_of_slice(truths, slice_ndx, shape) -> np.ndarray:
