@@ -1,0 +1,109 @@
+"""The pages beside the notebooks: their links lead somewhere, and what they say of notebooks and PyTorch is so."""
+
+import importlib
+import re
+import warnings
+
+import nbformat
+import pytest
+import torch
+
+from util.paths import PROJECT
+
+PAGES = sorted(
+    path
+    for folder in (PROJECT, PROJECT / "notebooks", PROJECT / "docs", *(PROJECT / "data").glob("p*ch*"))
+    for path in [*folder.glob("*.md"), *([PROJECT / "data" / "README.md"] if folder == PROJECT else [])]
+)
+NOTEBOOKS = sorted((PROJECT / "notebooks").glob("p*.ipynb"))
+CONTENTS = PROJECT / "notebooks" / "README.md"
+THEN_AND_NOW = PROJECT / "notebooks" / "then_and_now.md"
+
+
+def headings(text):
+    """The lines of `text` that are headings, without fenced code, as (level, title)."""
+    prose = re.sub(r"^```.*?^```", "", text, flags=re.M | re.S)
+    return [(len(marks), title) for marks, title in re.findall(r"^(#+) (.*)$", prose, flags=re.M)]
+
+
+def anchor(title):
+    """The anchor that GitHub gives a heading."""
+    title = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", title)
+    return re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-")
+
+
+def notebook_headings(path):
+    cells = nbformat.read(path, as_version=4).cells
+    return [found for cell in cells if cell.cell_type == "markdown" for found in headings(cell.source)]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(PROJECT)))
+def test_links_lead_somewhere(page):
+    text = page.read_text(encoding="utf-8")
+    links = re.findall(r"\]\((?!https?:|mailto:)([^)\s]+)\)", text)
+    for link in links:
+        file, _, part = link.partition("#")
+        target = page.parent / file if file else page
+        assert target.exists(), f"{page.name}: {link}"
+        if part:
+            anchors = {anchor(title) for _, title in headings(target.read_text(encoding="utf-8"))}
+            assert part in anchors, f"{page.name}: {link}"
+
+
+def test_there_are_pages_to_test():
+    assert {CONTENTS, THEN_AND_NOW, PROJECT / "README.md", PROJECT / "data" / "README.md"} <= set(PAGES)
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem.split("_")[0])
+def test_contents_lists_the_sections_and_exercises_of_each_notebook(path):
+    chapters = CONTENTS.read_text(encoding="utf-8").split("\n### ")[1:]
+    [chapter] = [text for text in chapters if f"]({path.name})" in text]
+    found = notebook_headings(path)
+    number, title = re.match(r"Chapter (\d+): (.*)", found[0][1]).groups()
+    assert chapter.startswith(f"[{number}. {title}]")
+    names = [re.sub(r"^\d+\.\d+ ", "", title) for level, title in found if level == 2]
+    listed = re.search(r"^\| sections \| (.*) \|$", chapter, flags=re.M)[1].split(" · ")
+    assert listed == [name for name in names if name not in ("Exercises", "Summary")]
+    source = "".join(cell.source for cell in nbformat.read(path, as_version=4).cells)
+    exercises = {int(n) for n in re.findall(rf"\*\*{number}\.(\d+)[ *(]", source)}
+    exercises |= {int(n) for n in re.findall(rf"check\(\"{number}\.(\d+)", source)}
+    assert f"| exercises | {len(exercises)} |" in chapter
+
+
+def exists(name):
+    """Is there a `name` like torch.export.export, as a module or inside one?"""
+    module, rest = importlib.import_module(name.split(".")[0]), name.split(".")[1:]
+    where = module.__name__
+    for part in rest:
+        where = f"{where}.{part}"
+        if not hasattr(module, part):
+            try:
+                importlib.import_module(where)
+            except ModuleNotFoundError:
+                return False
+        module = getattr(module, part)
+    return True
+
+
+def test_names_of_pytorch_that_the_page_gives_exist():
+    text = THEN_AND_NOW.read_text(encoding="utf-8")
+    names = set(re.findall(r"`((?:torch|functorch)(?:\.\w+)+)", text))
+    assert len(names) > 10
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        missing = [name for name in names if not exists(name)]
+    assert missing == []
+
+
+def test_what_the_page_calls_gone_or_deprecated_is():
+    with pytest.raises(TypeError):
+        torch.tensor([1.0], names=["channels"])
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        torch.tensor([1.0]).storage()
+        torch.quantize_per_tensor(torch.ones(2), 0.1, 0, torch.quint8)
+        torch.jit.trace(torch.nn.ReLU(), torch.ones(2))
+        torch.jit.script(torch.nn.ReLU())
+    texts = "\n".join(str(warning.message) for warning in said)
+    for name in ("TypedStorage", "quantize_per_tensor", "torch.jit.trace", "torch.jit.script"):
+        assert re.search(rf"{name}.*deprecated|deprecated.*{name}", texts), name
