@@ -79,6 +79,11 @@ def setup() -> Path:
     problem = problem_with(folder)
     if problem is None:
         return venv_python(folder)
+    if Path(sys.prefix).resolve() == folder.resolve():
+        fail(
+            f"{folder.name} has to be made again ({problem}), and this Python is its own; "
+            "leave it ('deactivate') and start again with the Python of your system"
+        )
     if not OLDEST <= sys.version_info[:2] <= NEWEST:
         fail(
             f"this is Python {sys.version_info[0]}.{sys.version_info[1]}; the course runs on "

@@ -74,6 +74,16 @@ def test_damage_is_noticed(fake_environment, damage, monkeypatch):
     assert course.problem_with(fake_environment)
 
 
+def test_an_environment_is_not_removed_from_inside(fake_environment, monkeypatch, capsys):
+    (fake_environment / course.STAMP).unlink()
+    monkeypatch.setattr(sys, "prefix", str(fake_environment))
+    with pytest.raises(SystemExit) as stop:
+        course.setup()
+    assert stop.value.code == 2
+    assert "'deactivate'" in capsys.readouterr().err
+    assert course.venv_python(fake_environment).exists()
+
+
 def test_too_little_disk_is_one_sentence(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("COURSE_VENV", str(tmp_path / "new"))
     monkeypatch.setattr(course, "DISK_NEEDED_GB", 10**9)
