@@ -7,13 +7,14 @@ import importlib.metadata
 import os
 import platform
 import shutil
+import subprocess
 import sys
 from dataclasses import dataclass
 
 from packaging.requirements import Requirement
 
-from util.files import main_guard
-from util.paths import PROJECT, data_root
+from util.files import UserError, main_guard
+from util.paths import PROJECT, cache_root, data_root, generated_root, output_root, shown
 
 
 @dataclass(frozen=True)
@@ -42,9 +43,24 @@ def _machine():
     memory = psutil.virtual_memory()
     advice = "" if memory.available > 4e9 else "close other programs: the largest step takes about 4 GB"
     yield Row("memory", f"{memory.total / 1e9:.0f} GB, {memory.available / 1e9:.0f} GB free", advice)
-    free = shutil.disk_usage(PROJECT).free
-    advice = "" if free > 3e9 else "make room, or set COURSE_OUTPUT and COURSE_GENERATED to a larger disk"
-    yield Row("disk", f"{free / 1e9:.0f} GB free", advice)
+    yield from _disks()
+
+
+def _disks():
+    """A row for each disk that the course would write to."""
+    folders = {"OUTPUT": output_root(), "GENERATED": generated_root(), "CACHE": cache_root()}
+    disks = {}
+    for name, folder in folders.items():
+        place = next(p for p in [folder, *folder.parents] if p.exists())
+        disks.setdefault(os.stat(place).st_dev, []).append((name, place))
+    for places in disks.values():
+        free = shutil.disk_usage(places[0][1]).free
+        names = " and ".join(f"COURSE_{name}" for name, _ in places)
+        advice = "" if free > 3e9 else f"make room, or set {names} to folders on a larger disk"
+        for name, place in places:
+            if not os.access(place, os.W_OK):
+                advice = f"{shown(place)} cannot be written; set COURSE_{name} to a folder that can"
+        yield Row("disk", f"{free / 1e9:.0f} GB free", advice)
 
 
 def _torch():
@@ -59,11 +75,37 @@ def _torch():
     if torch.cuda.is_available():
         properties = torch.cuda.get_device_properties(0)
         yield Row("GPU", f"{properties.name}, {properties.total_memory / 1e9:.0f} GB")
+    elif driver := _nvidia_driver():
+        advice = (
+            "update NVIDIA's driver" if torch.version.cuda else "install PyTorch's CUDA build (pytorch.org)"
+        )
+        built = f"CUDA {torch.version.cuda}" if torch.version.cuda else "the CPU alone"
+        yield Row("GPU", f"one with driver {driver}, but PyTorch, built for {built}, cannot use it", advice)
     else:
         yield Row("GPU", "none that PyTorch can use (the course does not need one)")
-    device = get_device()
+    try:
+        device = get_device()
+    except UserError:
+        asked = os.environ.get("COURSE_DEVICE")
+        yield Row(
+            "computes on", f"nothing: COURSE_DEVICE is '{asked}', which is not here", "unset COURSE_DEVICE"
+        )
+        return
     numbers = "bfloat16 in hardware" if has_fast_bfloat16(device) else "float32"
     yield Row("computes on", f"{device}, {numbers}")
+
+
+def _nvidia_driver() -> str:
+    """The version of NVIDIA's driver, as its own tool tells it; empty without a card or driver."""
+    tool = shutil.which("nvidia-smi")
+    if not tool:
+        return ""
+    question = [tool, "--query-gpu=driver_version", "--format=csv,noheader"]
+    try:
+        answer = subprocess.run(question, capture_output=True, text=True, timeout=20)
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return answer.stdout.split("\n")[0].strip() if answer.returncode == 0 else ""
 
 
 def _packages():
@@ -100,7 +142,8 @@ def main():
     for row in rows:
         print(f"{row.what:13} {row.found}" + (f"\n{'':13} -> {row.advice}" if row.advice else ""))
     advised = sum(bool(row.advice) for row in rows)
-    print("\nready for the course" if not advised else f"\n{advised} things to look at (->)")
+    things = "one thing" if advised == 1 else f"{advised} things"
+    print(f"\n{things} to look at (->)" if advised else "\nready for the course")
 
 
 if __name__ == "__main__":
