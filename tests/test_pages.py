@@ -1,19 +1,26 @@
 """The pages beside the notebooks: their links lead somewhere, and what they say of notebooks and PyTorch is so."""
 
 import importlib
+import importlib.util
 import re
 import warnings
 
 import nbformat
 import pytest
 import torch
+import yaml
 
+import course
 from util.paths import PROJECT
 
 PAGES = sorted(
     path
-    for folder in (PROJECT, PROJECT / "notebooks", PROJECT / "docs", *(PROJECT / "data").glob("p*ch*"))
-    for path in [*folder.glob("*.md"), *([PROJECT / "data" / "README.md"] if folder == PROJECT else [])]
+    for folder in (
+        PROJECT,
+        *(PROJECT / name for name in ("notebooks", "docs", "data")),
+        *(PROJECT / "data").glob("p*ch*"),
+    )
+    for path in folder.glob("*.md")
 )
 NOTEBOOKS = sorted((PROJECT / "notebooks").glob("p*.ipynb"))
 CONTENTS = PROJECT / "notebooks" / "README.md"
@@ -107,3 +114,23 @@ def test_what_the_page_calls_gone_or_deprecated_is():
     texts = "\n".join(str(warning.message) for warning in said)
     for name in ("TypedStorage", "quantize_per_tensor", "torch.jit.trace", "torch.jit.script"):
         assert re.search(rf"{name}.*deprecated|deprecated.*{name}", texts), name
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(PROJECT)))
+def test_modules_that_a_page_tells_to_run_exist(page):
+    for name in re.findall(r"python3? -m (p\dch\w+(?:\.\w+)*|util\.\w+)", page.read_text(encoding="utf-8")):
+        assert importlib.util.find_spec(name), f"{page.name}: python -m {name}"
+
+
+def test_public_ci_runs_the_same_command_on_the_oldest_and_the_newest_python():
+    workflow = yaml.safe_load((PROJECT / ".github" / "workflows" / "ci.yml").read_text(encoding="utf-8"))
+    [job] = workflow["jobs"].values()
+    assert [step["run"] for step in job["steps"] if "run" in step] == [".ci/run"]
+    assert job["strategy"]["matrix"]["python"] == [f"{a}.{b}" for a, b in (course.OLDEST, course.NEWEST)]
+    assert "course.py test" in (PROJECT / ".ci" / "run").read_text(encoding="utf-8")
+
+
+def test_the_citation_file_has_what_its_format_asks_for():
+    citation = yaml.safe_load((PROJECT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert {"cff-version", "message", "title", "authors"} <= set(citation)
+    assert all("name" in author or "family-names" in author for author in citation["authors"])
