@@ -39,7 +39,7 @@ def fail(sentence: str):
 
 def venv_folder() -> Path:
     """`.venv` in the project; `COURSE_VENV` moves it (a read-only checkout needs that)."""
-    return Path(os.environ.get("COURSE_VENV") or PROJECT / ".venv").expanduser().absolute()
+    return Path(os.environ.get("COURSE_VENV") or PROJECT / ".venv").expanduser().resolve()
 
 
 def venv_python(folder: Path) -> Path:
