@@ -13,8 +13,6 @@
 instead of a `.venv` of its own. Only the standard library is needed until the environment exists.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import locale
@@ -52,7 +50,7 @@ def fingerprint() -> str:
     return hashlib.sha256(text).hexdigest()[:16]
 
 
-def problem_with(folder: Path) -> str | None:
+def problem_with(folder: Path) -> "str | None":
     """Why the environment in `folder` cannot be used as it is, or None when it can."""
     if not folder.exists():
         return "there is none yet"
@@ -168,7 +166,7 @@ def call(python: str, *arguments: str) -> int:
         return 130
 
 
-def main(arguments: list[str]) -> int:
+def main(arguments: "list[str]") -> int:
     here = arguments[:1] == ["--here"]
     command, *rest = arguments[here:] or ["help"]
     modules = {

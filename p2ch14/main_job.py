@@ -28,6 +28,7 @@ from p2ch14.report import scan_section, write_report
 from p2ch14.scoring import print_validation, score_scan, threshold_for, truth_by_series
 from util.files import atomic_path, main_guard
 from util.paths import output_root, shown
+from util.runtime import get_device
 
 VAL_STRIDE = 5
 THRESHOLD_SCANS = 8
@@ -43,6 +44,7 @@ def main(arguments=None):
     parser.add_argument("--ship", action="store_true", help="make the trained weights the shipped ones")
     parser.add_argument("--fresh", action="store_true", help="train again, whatever earlier runs left")
     options = parser.parse_args(arguments)
+    get_device()  # a device that is not there is better told now than after making the patients
     start = time.perf_counter()
 
     def step(text):

@@ -43,6 +43,16 @@ def test_needs_only_the_standard_library():
     assert names <= set(sys.stdlib_module_names)
 
 
+def test_an_old_python_gets_as_far_as_the_sentence():
+    """What Python 3.6 cannot parse or evaluate would end in a traceback instead."""
+    tree = ast.parse((PROJECT / "course.py").read_text(encoding="utf-8"), feature_version=(3, 6))
+    nodes = list(ast.walk(tree))
+    assert not [n for n in nodes if isinstance(n, ast.ImportFrom) and n.module == "__future__"]
+    functions = [n for n in nodes if isinstance(n, ast.FunctionDef)]
+    annotations = [f.returns for f in functions] + [a.annotation for f in functions for a in f.args.args]
+    assert all(isinstance(a, (ast.Name, ast.Constant, type(None))) for a in annotations)
+
+
 def test_whole_environment_is_kept(fake_environment, monkeypatch):
     monkeypatch.setattr(course.subprocess, "run", forbid_installs(course.subprocess.run))
     assert course.problem_with(fake_environment) is None

@@ -35,6 +35,18 @@ def main_job(environment):
 
 
 @pytest.mark.command
+def test_a_device_that_is_not_there_is_told_before_patients_are_made(tmp_path):
+    moved = {f"COURSE_{name}": str(tmp_path / name) for name in ("DATA", "GENERATED", "OUTPUT", "CACHE")}
+    done = subprocess.run(
+        [sys.executable, "-m", "p2ch14.main_job"],
+        cwd=PROJECT, env={**os.environ, **moved, "COURSE_DEVICE": "cuda:99"}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: device 'cuda:99' is not usable here")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.command
 @pytest.mark.skipif(os.name == "nt", reason="SIGKILL is a POSIX signal")
 def test_main_job_survives_kills_and_ends_in_a_report(small_world):
     environment, root = small_world
