@@ -1,9 +1,11 @@
 """util: the data door, atomic writes, devices, seeds, progress."""
 
+import errno
 import hashlib
 import http.server
 import multiprocessing
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,7 +16,7 @@ import pytest
 import torch
 
 from util.datasets import Dataset, Source
-from util.files import UserError, atomic_path
+from util.files import UserError, atomic_path, main_guard
 from util.paths import PROJECT
 from util.progress import enumerateWithEstimate
 from util.runtime import get_device, seed_everything
@@ -29,6 +31,37 @@ def roots(tmp_path, monkeypatch):
 
 def write_numbers(folder):
     (folder / "numbers.csv").write_text("1,2,3\n")
+
+
+@pytest.mark.parametrize("problem", ["itk", "system"])
+def test_a_full_disk_while_generating_is_one_sentence(roots, monkeypatch, problem):
+    def generate(folder):
+        (folder / "numbers.csv").write_text("1,2")
+        raise RuntimeError("ITK ERROR: no space") if problem == "itk" else OSError(errno.ENOSPC, "No space")
+
+    usage = shutil.disk_usage(roots)
+    monkeypatch.setattr(shutil, "disk_usage", lambda place: usage._replace(free=0))
+    with pytest.raises(UserError, match="COURSE_GENERATED"):
+        Dataset("toy", generate=generate, required=("numbers.csv",)).path()
+    assert not list((roots / "generated").iterdir())
+
+
+def test_another_failure_while_generating_is_told_as_it_is(roots):
+    def generate(folder):
+        raise RuntimeError("a defect")
+
+    with pytest.raises(RuntimeError, match="a defect"):
+        Dataset("toy", generate=generate, required=("numbers.csv",)).path()
+
+
+def test_a_command_on_a_full_disk_ends_with_one_sentence(capsys):
+    def main():
+        raise OSError(errno.ENOSPC, "No space left on device", "report.html")
+
+    with pytest.raises(SystemExit) as stop:
+        main_guard(main)
+    assert stop.value.code == 2
+    assert capsys.readouterr().err.startswith("error: cannot write 'report.html' (No space left on device)")
 
 
 def test_generates_once_and_says_so(roots, capsys):

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from util.files import UserError, atomic_path, remove
+from util.files import UserError, atomic_path, is_full, remove
 from util.paths import data_root, generated_root, shown
 
 
@@ -120,12 +120,23 @@ class Dataset:
             try:
                 with atomic_path(target) as folder:
                     folder.mkdir(parents=True)
-                    self.generate(folder)
+                    self._generate(folder)
             except OSError:
                 # Another process may have finished the same folder first; then its copy serves.
                 if not target.exists():
                     raise
         return target
+
+    def _generate(self, folder):
+        try:
+            self.generate(folder)
+        except (OSError, RuntimeError) as error:  # SimpleITK tells of a full disk by a RuntimeError
+            if not is_full(folder, error):
+                raise
+            raise UserError(
+                f"no space left in {shown(folder.parent)} to generate {self.name}; make room, "
+                "or set COURSE_GENERATED to a folder on a larger disk"
+            ) from error
 
     @property
     def parts(self) -> list[str]:

@@ -1,10 +1,13 @@
 """Writes that survive a crash: to a temporary name first, then one atomic rename."""
 
+import errno
 import os
 import shutil
 import uuid
 from contextlib import contextmanager
 from pathlib import Path
+
+FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}  # Windows knows no disk quota
 
 
 class UserError(Exception):
@@ -44,14 +47,34 @@ def remove(path):
         path.unlink(missing_ok=True)
 
 
+def is_full(folder, error=None) -> bool:
+    """Did `error` come from a full disk? Without a telling error number: is the disk of `folder` full?"""
+    if isinstance(error, OSError) and error.errno is not None:
+        return error.errno in FULL
+    return shutil.disk_usage(folder).free < 1_000_000
+
+
 def main_guard(main):
-    """Run a command's `main()`: a `UserError` becomes one line on stderr and exit status 2."""
+    """Run a command's `main()`: a `UserError` becomes one line on stderr and exit status 2.
+
+    So does a disk that is full or cannot be written.
+    """
     import sys
 
     try:
         sys.exit(main() or 0)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except OSError as error:
+        if error.errno not in FULL | {errno.EROFS, errno.EACCES}:
+            raise
+        where = f" '{error.filename}'" if error.filename else " a file"
+        print(
+            f"error: cannot write{where} ({error.strerror}); make room or choose another folder "
+            "(COURSE_OUTPUT, COURSE_GENERATED and COURSE_CACHE move the course's own)",
+            file=sys.stderr,
+        )
         sys.exit(2)
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
