@@ -8,6 +8,7 @@ from pathlib import Path
 
 import nbformat
 from nbclient import NotebookClient
+from traitlets.config import Config
 
 from util.files import atomic_path
 from util.paths import PROJECT
@@ -24,6 +25,7 @@ def execute(path, timeout: float = 600):
     notebook = nbformat.read(path, as_version=4)
     client = NotebookClient(
         notebook,
+        config=Config({"KernelManager": {"transport_encryption": "auto"}}),
         timeout=timeout,
         kernel_name="python3",
         resources={"metadata": {"path": str(NOTEBOOKS)}},
