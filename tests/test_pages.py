@@ -105,12 +105,17 @@ def test_names_of_pytorch_that_the_page_gives_exist():
 def test_what_the_page_calls_gone_or_deprecated_is():
     with pytest.raises(TypeError):
         torch.tensor([1.0], names=["channels"])
-    with warnings.catch_warnings(record=True) as said:
-        warnings.simplefilter("always")
-        torch.tensor([1.0]).storage()
-        torch.quantize_per_tensor(torch.ones(2), 0.1, 0, torch.quint8)
-        torch.jit.trace(torch.nn.ReLU(), torch.ones(2))
-        torch.jit.script(torch.nn.ReLU())
+    before = torch.is_warn_always_enabled()
+    torch.set_warn_always(True)  # or C++ tells only once per process, maybe in an earlier test
+    try:
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            torch.tensor([1.0]).storage()
+            torch.quantize_per_tensor(torch.ones(2), 0.1, 0, torch.quint8)
+            torch.jit.trace(torch.nn.ReLU(), torch.ones(2))
+            torch.jit.script(torch.nn.ReLU())
+    finally:
+        torch.set_warn_always(before)
     texts = "\n".join(str(warning.message) for warning in said)
     for name in ("TypedStorage", "quantize_per_tensor", "torch.jit.trace", "torch.jit.script"):
         assert re.search(rf"{name}.*deprecated|deprecated.*{name}", texts), name
