@@ -44,9 +44,9 @@ def venv_python(folder: Path) -> Path:
     return folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 
 
-def fingerprint() -> str:
-    """Changes when the locked requirements or the Python version do."""
-    text = LOCK.read_bytes() + str(sys.version_info[:2]).encode() + str(PROJECT).encode()
+def fingerprint(folder: Path) -> str:
+    """Changes when the locked requirements, the Python version or the environment's own place do."""
+    text = LOCK.read_bytes() + str(sys.version_info[:2]).encode() + str(folder).encode()
     return hashlib.sha256(text).hexdigest()[:16]
 
 
@@ -58,8 +58,8 @@ def problem_with(folder: Path) -> "str | None":
         stamp = json.loads((folder / STAMP).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return "an earlier setup did not finish"
-    if stamp.get("fingerprint") != fingerprint():
-        return "the requirements, the Python version or the folder changed"
+    if stamp.get("fingerprint") != fingerprint(folder):
+        return "the requirements, the Python version or its folder changed"
     site = folder / stamp["site"]
     gone = [name for name in stamp["packages"] if not (site / name).exists()]
     if gone:
@@ -76,6 +76,7 @@ def setup() -> Path:
     folder = venv_folder()
     problem = problem_with(folder)
     if problem is None:
+        point_at_project(folder)
         return venv_python(folder)
     if Path(sys.prefix).resolve() == folder.resolve():
         fail(
@@ -127,16 +128,32 @@ def setup() -> Path:
     return venv_python(folder)
 
 
+def point_at_project(folder: Path):
+    """Make the chapters importable from any folder, in any kernel of this environment.
+
+    Two checkouts may share one environment (COURSE_VENV): it points at the one used last.
+    """
+    site = next(folder.rglob("site-packages"))
+    encoding, line = locale.getpreferredencoding(False), f"{PROJECT}\n"
+    path = site / "course.pth"
+    if path.exists() and path.read_text(encoding=encoding, errors="replace") == line:
+        return
+    try:
+        path.write_text(line, encoding=encoding)
+    except OSError:
+        if not path.exists():
+            raise  # a read-only environment of another checkout still serves: commands set PYTHONPATH
+
+
 def write_stamp(folder: Path):
     """Remember what was installed, so that the next start can tell a whole environment from a broken one."""
+    point_at_project(folder)
     site = next(folder.rglob("site-packages"))
-    # The chapters become importable from any folder, in any kernel of this environment.
-    (site / "course.pth").write_text(f"{PROJECT}\n", encoding=locale.getpreferredencoding(False))
     packages = sorted(
         p.name for p in site.iterdir() if (p / "__init__.py").exists() or p.suffix == ".dist-info"
     )
     content = {
-        "fingerprint": fingerprint(),
+        "fingerprint": fingerprint(folder),
         "site": site.relative_to(folder).as_posix(),
         "packages": packages,
     }

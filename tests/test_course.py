@@ -59,6 +59,20 @@ def test_whole_environment_is_kept(fake_environment, monkeypatch):
     assert course.setup() == course.venv_python(fake_environment)
 
 
+def test_two_checkouts_may_share_an_environment(fake_environment, tmp_path, monkeypatch):
+    """Nothing is installed again; the chapters that a notebook imports are those of the checkout used last."""
+    monkeypatch.setattr(course.subprocess, "run", forbid_installs(course.subprocess.run))
+    monkeypatch.setattr(course, "PROJECT", tmp_path / "another checkout")
+    assert course.setup() == course.venv_python(fake_environment)
+    assert next(fake_environment.rglob("course.pth")).read_text().strip() == str(tmp_path / "another checkout")
+
+
+def test_an_environment_that_was_moved_is_made_again(fake_environment, tmp_path, monkeypatch):
+    """The programs in it begin with the path of the Python they were installed for."""
+    moved = fake_environment.rename(tmp_path / "moved")
+    assert "its folder changed" in course.problem_with(moved)
+
+
 def forbid_installs(run):
     def checked(command, **options):
         assert "pip" not in command
