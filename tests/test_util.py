@@ -225,6 +225,30 @@ def test_a_killed_write_is_never_seen(tmp_path):
     assert target.exists()
 
 
+def test_what_a_killed_process_left_is_removed_by_the_next(tmp_path):
+    """Half a cohort is hundreds of megabytes."""
+    target = tmp_path / "cohort [1]"
+    code = (
+        "import sys, time; from util.files import atomic_path\n"
+        "with atomic_path(sys.argv[1]) as t: t.mkdir(); (t / 'scan').touch(); print(flush=True); time.sleep(60)"
+    )
+    one, other = (
+        subprocess.Popen([sys.executable, "-c", code, str(target)], cwd=PROJECT, stdout=subprocess.PIPE)
+        for _ in range(2)
+    )
+    try:
+        one.stdout.readline(), other.stdout.readline()
+        one.kill(), one.wait()
+        assert len(list(tmp_path.iterdir())) == 2
+        with atomic_path(target) as temporary:
+            temporary.mkdir()
+        left = [path for path in tmp_path.iterdir() if path != target]
+        assert len(left) == 1
+        assert f".{other.pid}." in left[0].name
+    finally:
+        other.kill(), other.wait()
+
+
 def test_atomic_path_keeps_the_old_file_on_failure(tmp_path):
     target = tmp_path / "value.txt"
     target.write_text("old")

@@ -1,12 +1,18 @@
 """Writes that survive a crash: to a temporary name first, then one atomic rename."""
 
 import errno
+import glob
 import os
+import platform
 import shutil
 import uuid
+import zlib
 from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
+
+MACHINE = f"{zlib.crc32(platform.node().encode()):08x}"  # process numbers mean nothing on another one
 FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}  # Windows knows no disk quota
 
 
@@ -22,11 +28,16 @@ def atomic_path(path):
     """Yield a temporary path beside `path`; on success it becomes `path`, on failure it is removed.
 
     The caller creates a file or a folder at the yielded path. A reader never sees a half-written
-    `path`: it is either the old version, the new one, or not there.
+    `path`: it is either the old version, the new one, or not there. What a killed process left of an
+    earlier try is removed.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.{uuid.uuid4().hex[:8]}.part")
+    for left in path.parent.glob(f".{glob.escape(path.name)}.{MACHINE}.*.*.part"):
+        process = left.name.split(".")[-3]
+        if process.isdigit() and not psutil.pid_exists(int(process)):
+            remove(left)
+    temporary = path.with_name(f".{path.name}.{MACHINE}.{os.getpid()}.{uuid.uuid4().hex[:8]}.part")
     try:
         yield temporary
         if temporary.is_file():
