@@ -369,7 +369,13 @@ def main(arguments=None):
         raise UserError(f"--mask {Path(options.mask).name}: the name must end in .nii.gz")
     names = list(options.scans)
     if options.run_validation:
-        names += series_of(options.val_stride)
+        held_out = series_of(options.val_stride)
+        if not held_out:
+            raise UserError(
+                f"none of the scans on disk is held out by --val-stride {options.val_stride}; "
+                "a smaller one holds out more (1: all), or get more scans"
+            )
+        names += held_out
     if not names:
         raise UserError("no scan given; name a file, a DICOM folder or a series UID, or use --run-validation")
     if options.threshold is None:
