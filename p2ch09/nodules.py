@@ -99,7 +99,7 @@ def draw_nodule(hu, mask, grid, anatomy, nodule, sunk=False):
     body = np.clip(0.5 - (distance - outer) / edge, 0, 1) * in_lung
     shape = body
     if spiky:
-        spikes = _spikes(rng, offset, distance, radius)
+        spikes = _spikes(rng, offset, radius)
         shape = np.maximum(body, np.clip(0.5 - (distance - outer * (1 + spikes)) / edge, 0, 1) * in_lung)
 
     def shrink(field):
@@ -171,18 +171,18 @@ def _outline(rng, offset, radius, outline):
     return distance, radius * (1 + np.float32(strength * np.sqrt(2 / waves)) * bumps)
 
 
-def _spikes(rng, offset, distance, radius):
+def _spikes(rng, offset, radius):
     """How far spicules reach beyond the outline, as a share of it, in every direction (Z, Y, X)."""
     x, y, z = (v.astype(np.float32) for v in _spread(offset))
-    inverse = 1 / np.maximum(distance, 0.05)
-    spikes = np.zeros_like(distance)
+    # The true distance, not that of the flattened outline: with the latter the "cosine" exceeds 1, and a
+    # spicule of a millimetre becomes a wedge as large as the nodule.
+    inverse = 1 / np.maximum(np.sqrt(x * x + y * y + z * z), 0.05)
+    spikes = np.zeros(inverse.shape, np.float32)
     longest, narrow = min(1.2, 8 / radius), max(60, (radius / 0.75) ** 2)  # about a millimetre wide
     for _ in range(int(rng.integers(10, 22))):
         d = rng.normal(size=3).astype(np.float32)
         d /= np.linalg.norm(d)
         cosine = (d[0] * x + d[1] * y + d[2] * z) * inverse
         height = np.float32(rng.uniform(0.3, 1.0) * longest)
-        # Close to the centre of a flattened nodule the "cosine" may exceed 1 by far; float32 ends at exp(88).
-        sharpness = np.minimum(np.float32(rng.uniform(0.6, 1.6) * narrow) * (cosine - 1), 80)
-        spikes += height * np.exp(sharpness)
+        spikes += height * np.exp(np.float32(rng.uniform(0.6, 1.6) * narrow) * (cosine - 1))
     return np.minimum(spikes, 1.1)

@@ -43,7 +43,7 @@ class Luna16(Dataset):
         super().__init__(
             "luna",
             generate=generate_course_cohort,
-            version="5",
+            version="6",
             required=("subset[0-9]/*.mhd", "annotations.csv"),
             about="LUNA16: 888 chest CT scans, 1,186 lung nodules (over 100 GB, fetched by subset)",
             licence="CC BY 4.0",

@@ -99,6 +99,10 @@ class ScanStore:
             stored = StoredScan(path)
         except FileNotFoundError:  # another process needed the room
             return None
+        except RuntimeError:  # so says blosc2 where the file goes between its own look and its opening
+            if _is_still(path, state):
+                raise
+            return None
         except OSError as error:
             if error.errno not in (errno.EROFS, errno.EACCES, errno.EPERM):
                 raise
@@ -182,6 +186,13 @@ def _cannot_store(root, error) -> UserError:
         f"could not store a scan in {shown(root)} ({reason}; {shutil.disk_usage(there).free / 1e9:.2f} GB free "
         "there); make room, or set COURSE_CACHE to a folder on another disk"
     )
+
+
+def _is_still(path, state) -> bool:
+    """Is the file at `path` the one whose state was `state`?"""
+    with suppress(FileNotFoundError):
+        return os.path.samestat(path.stat(), state)
+    return False
 
 
 def _write(path, volume: Volume):

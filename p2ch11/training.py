@@ -176,14 +176,19 @@ class LunaTrainingApp:
             )
         return dataset
 
-    def make_loader(self, dataset, shuffle: bool) -> DataLoader:
+    def make_loader(self, dataset, shuffle: bool, is_even: bool | None = None) -> DataLoader:
+        """Batches of `dataset`. is_even: as in `ShardedBatchSampler`; by default where it shuffles."""
         if len(dataset) == 0:
             raise UserError("a split has no samples; generate or download more scans, or change --val-stride")
         # A generator of its own: whatever else draws random numbers, all processes draw the same batches.
         generator = torch.Generator()
         sampler = RandomSampler(dataset, generator=generator) if shuffle else SequentialSampler(dataset)
         batches = ShardedBatchSampler(
-            sampler, self.cli_args.batch_size, self.rank, self.world_size, is_even=shuffle
+            sampler,
+            self.cli_args.batch_size,
+            self.rank,
+            self.world_size,
+            shuffle if is_even is None else is_even,
         )
         return DataLoader(
             dataset,

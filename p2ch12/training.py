@@ -38,7 +38,16 @@ class BalancedLunaTrainingApp(LunaTrainingApp):
         dataset = LunaDataset(
             val_stride=self.cli_args.val_stride, isValSet_bool=False, ratio_int=int(self.cli_args.balanced)
         )
-        return self.make_loader(self.with_nodules(dataset, "training"), shuffle=True)
+        return self.make_train_loader(dataset)
+
+    def make_train_loader(self, dataset):
+        """Batches for training. A balanced dataset shuffles itself and then keeps its order, nodule, other, nodule, …
+
+        So each batch is balanced, too. Were the items shuffled once more, a batch of eight would hold six of a
+        kind now and then, and a young network would spend its steps on following that up and down.
+        """
+        dataset = self.with_nodules(dataset, "training")
+        return self.make_loader(dataset, shuffle=not self.cli_args.balanced, is_even=True)
 
     def doTraining(self, epoch_ndx, train_dl):
         """Chapter 11's; a balanced epoch holds only some of the negatives, other ones each time."""

@@ -119,6 +119,10 @@ class Luna2dSegmentationDataset(Dataset):
         self.series_list = series
         self.fullCt_bool = fullCt_bool
 
+    def truths_of(self, series_uid) -> list[NoduleTruth]:
+        """The truth of every annotated nodule of one scan; a variant overrides this (chapter 14)."""
+        return truths_of(series_uid)
+
     @functools.cached_property
     def sample_list(self):
         """[(series UID, slice index)]; the first use reads every chosen scan once, to grow its boxes."""
@@ -127,7 +131,9 @@ class Luna2dSegmentationDataset(Dataset):
             if self.fullCt_bool:
                 indices = range(len(getCt(uid).hu_a))
             else:
-                indices = sorted({i for t in truths_of(uid) for i in range(t.box[0].start, t.box[0].stop)})
+                indices = sorted(
+                    {i for t in self.truths_of(uid) for i in range(t.box[0].start, t.box[0].stop)}
+                )
             samples += [(uid, index) for index in indices]
         return samples
 
@@ -138,7 +144,7 @@ class Luna2dSegmentationDataset(Dataset):
         series_uid, slice_ndx = self.sample_list[ndx]
         hu = getCt(series_uid).hu_a
         slices = slices_with_context(hu, slice_ndx).astype(np.float32)
-        label = truth_of_slice(truths_of(series_uid), slice_ndx, hu.shape[1:])
+        label = truth_of_slice(self.truths_of(series_uid), slice_ndx, hu.shape[1:])
         return torch.from_numpy(slices), torch.from_numpy(label)[None], series_uid, slice_ndx
 
 
@@ -168,7 +174,7 @@ class TrainingLuna2dSegmentationDataset(Luna2dSegmentationDataset):
     def _nodule(self):
         """(series UID, centre) of a random slice through a random nodule."""
         series_uid, number = self.nodule_list[_pick(len(self.nodule_list))]
-        index, rows, columns = truths_of(series_uid)[number].box
+        index, rows, columns = self.truths_of(series_uid)[number].box
         middle = ((rows.start + rows.stop) // 2, (columns.start + columns.stop) // 2)
         return series_uid, (index.start + _pick(index.stop - index.start), *middle)
 
@@ -194,5 +200,5 @@ class TrainingLuna2dSegmentationDataset(Luna2dSegmentationDataset):
             corner.append(int(np.clip(start, 0, size - self.crop)))
         window = tuple(slice(start, start + self.crop) for start in corner)
         slices = slices_with_context(ct.hu_a, slice_ndx)[(slice(None), *window)].astype(np.float32)
-        label = truth_of_slice(truths_of(series_uid), slice_ndx, ct.hu_a.shape[1:])[window]
+        label = truth_of_slice(self.truths_of(series_uid), slice_ndx, ct.hu_a.shape[1:])[window]
         return torch.from_numpy(slices), torch.from_numpy(label.copy())[None], series_uid, slice_ndx

@@ -44,10 +44,10 @@ class UNetConvBlock(nn.Module):
         super().__init__()
         self.block = nn.Sequential(
             nn.Conv2d(in_size, out_size, kernel_size=3, padding=1),
-            nn.ReLU(),
+            nn.ReLU(inplace=True),
             nn.BatchNorm2d(out_size),
             nn.Conv2d(out_size, out_size, kernel_size=3, padding=1),
-            nn.ReLU(),
+            nn.ReLU(inplace=True),
             nn.BatchNorm2d(out_size),
         )
 

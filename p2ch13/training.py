@@ -80,6 +80,10 @@ class SegmentationTrainingApp(LunaTrainingApp):
         correct = (prediction_g * label_g).sum(dim=dim)
         return 1 - (2 * correct + epsilon) / (prediction_sum + label_sum + epsilon)
 
+    def missed(self, prediction_g, label_g):
+        """The Dice loss within the truth, over the batch: what was marked wrongly does not count in it."""
+        return self.diceLoss(prediction_g * label_g, label_g, dim=(0, 1, 2, 3))
+
     def computeBatchLoss(self, batch_ndx, batch_tup, batch_size, metrics_g, classificationThreshold=0.5):
         """Dice loss, again within the truth so that misses cost more, and cross-entropy.
 
@@ -99,7 +103,7 @@ class SegmentationTrainingApp(LunaTrainingApp):
         # are marked, so such crops would teach nothing.
         batch = (0, 1, 2, 3)
         dice_g = self.diceLoss(prediction_g, label_g, dim=batch)
-        missed_g = self.diceLoss(prediction_g * label_g, label_g, dim=batch)
+        missed_g = self.missed(prediction_g, label_g)
         columns = slice(batch_ndx * batch_size, batch_ndx * batch_size + len(input_t))
         with torch.no_grad():
             predicted = (prediction_g > classificationThreshold).float()

@@ -2,7 +2,8 @@
 
 Introduces `NoduleAnalysisApp` (nodule_analysis), how marked voxels become candidates (grouping), the
 report, `match_and_score` (scoring), LUNA16's evaluation (froc), the malignancy of nodules (dsets,
-training, malignancy) and the main job that `course.py run` starts. Takes scans from chapter 10, the
+training, malignancy), refined training data and a second classifier (refined, mining, close_look,
+second_look), and the main job that `course.py run` starts. Takes scans from chapter 10, the
 classifier and the training loop from chapter 11, metrics and augmentation from chapter 12, the
 segmentation from chapter 13.
 """

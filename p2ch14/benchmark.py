@@ -20,7 +20,7 @@ from scipy import ndimage
 
 from p2ch10.scans import load_scan
 from p2ch13.benchmark import choose_scan
-from p2ch13.segment import segment_plainly
+from p2ch13.segment import lung_windows, segment_plainly, trusted
 from p2ch14 import grouping
 from p2ch14.nodule_analysis import SHIPPED_CLASSIFIER, NoduleAnalysisApp, threshold_of
 from util.files import atomic_path, main_guard
@@ -40,7 +40,11 @@ class PlainApp(NoduleAnalysisApp):
         return super()._placed(model, torch.contiguous_format)
 
     def segment_ct(self, ct):
-        return segment_plainly(self.seg_model, ct.hu_a, self.mask_threshold)
+        # Where to look for lung nodules is a decision, so it is the same; the plain way computes the rest as well.
+        inside = np.zeros(ct.hu_a.shape, dtype=bool)
+        for slab, window in lung_windows(ct.hu_a):
+            inside[(slab, *trusted(window, ct.hu_a.shape[1:]))] = True
+        return segment_plainly(self.seg_model, ct.hu_a, self.mask_threshold) & inside
 
     def group_segmentation_output(self, ct, mask):
         fast = grouping.centers_of_mass

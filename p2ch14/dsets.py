@@ -15,16 +15,28 @@ SPACING_IRC = (1.25, 0.7, 0.7)  # mm per voxel of a scaled crop, about the middl
 _LABELS = torch.tensor([[1, 0], [0, 1]])
 
 
-def scaled_crop(cut, spacing_irc):
-    """A crop float32 (32, 48, 48) whose voxels are `SPACING_IRC` mm, whatever the scan's are.
+def scaled_crop(cut, spacing_irc, size_irc=CROP_IRC):
+    """A crop float32 of `size_irc` whose voxels are `SPACING_IRC` mm, whatever the scan's are.
 
     In a raw crop a nodule of 5 mm in one scan looks as large as one of 10 mm in another, and size tells
     more about malignancy than anything else. cut: takes a width in voxels (index, row, column), answers
     that crop of the scan; spacing_irc: the scan's voxels, mm.
     """
-    width = [max(round(n * to / own), 1) for n, to, own in zip(CROP_IRC, SPACING_IRC, spacing_irc)]
+    width = [max(round(n * to / own), 1) for n, to, own in zip(size_irc, SPACING_IRC, spacing_irc)]
     raw_t = torch.from_numpy(cut(width).astype(np.float32))[None, None]
-    return F.interpolate(raw_t, size=CROP_IRC, mode="trilinear", align_corners=False)[0, 0]
+    return F.interpolate(raw_t, size=size_irc, mode="trilinear", align_corners=False)[0, 0]
+
+
+def scaled_candidate(info, size_irc=CROP_IRC):
+    """The scaled crop around one candidate of the LUNA data, and its centre as IrcTuple."""
+    center_irc = None
+
+    def cut(width):
+        nonlocal center_irc
+        crop, center_irc = getCtRawCandidate(info.series_uid, info.center_xyz, tuple(width))
+        return crop
+
+    return scaled_crop(cut, _spacing_irc(info.series_uid), size_irc), center_irc
 
 
 @functools.lru_cache(maxsize=4096)
@@ -98,12 +110,5 @@ class MalignantLunaDataset(LunaDataset):
 
     def _scaled_item(self, ndx):
         info = self.candidate_at(ndx)
-        center_irc = None
-
-        def cut(width):
-            nonlocal center_irc
-            crop, center_irc = getCtRawCandidate(info.series_uid, info.center_xyz, tuple(width))
-            return crop
-
-        crop_t = scaled_crop(cut, _spacing_irc(info.series_uid))
+        crop_t, center_irc = scaled_candidate(info)
         return crop_t[None], self.label_at(ndx), info.series_uid, torch.tensor(center_irc)

@@ -13,13 +13,16 @@ import numpy as np
 from scipy import ndimage
 from scipy.spatial import cKDTree
 
+from p2ch13.segment import STEP_IRC, distance_to_lungs
+
 WAYS = ("erode", "split")
 LEAST_MM3 = 20.0  # what an erosion removed whole is kept from this volume on: a ball of 3.4 mm
 LARGE_MM3 = 300.0  # a component of this volume, a ball of 8 mm, may be several things in one
 SMOOTHING_MM = 1.2
-APART_MM = 5.0  # bumps closer than this along every axis are one bump
+APART_MM = 3.0  # bumps closer than this along every axis are one bump
 LEAST_RADIUS_MM = 1.5
 SAME_MM = 2.0  # two centres closer than this are one candidate
+BEYOND_MM = 15.0  # what lies further from the lungs is none of theirs: skin, couch, arm
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,27 @@ def group_voxels(hu, mask, spacing_irc, way="erode") -> list[Group]:
     """
     if way not in WAYS:
         raise ValueError(f"way is '{way}'; use one of {', '.join(WAYS)}")
+    # Most of a scan is unmarked; looking only at the box of what is marked takes half the time.
+    boxes = ndimage.find_objects(mask.view(np.uint8))
+    if not boxes:
+        return []
+    box = boxes[0]
+    groups = _groups_within(hu[box], mask[box], np.asarray(spacing_irc, dtype=float), way)
+    corner = [part.start for part in box]
+    shape = tuple(part.stop - part.start for part in box)
+    return [_moved(group, corner, shape, mask.shape) for group in groups]
+
+
+def _moved(group, corner, shape, whole_shape) -> Group:
+    """A group found in a box of `shape` at `corner`, as one of the whole scan."""
+    places = np.unravel_index(group.voxels, shape)
+    voxels = np.ravel_multi_index(tuple(p + c for p, c in zip(places, corner)), whole_shape)
+    center_irc = tuple(float(p + c) for p, c in zip(group.center_irc, corner))
+    return Group(center_irc, voxels, group.volume_mm3)
+
+
+def _groups_within(hu, mask, spacing_irc, way):
+    """`group_voxels` of a whole array."""
     voxel_mm3 = float(np.prod(spacing_irc))
     # One erosion drops thin bridges and specks.
     labels, _ = ndimage.label(ndimage.binary_erosion(mask))
@@ -68,6 +92,22 @@ def group_voxels(hu, mask, spacing_irc, way="erode") -> list[Group]:
     if way == "split":
         groups = _without_repeats(groups + _removed_whole(hu, mask, labels, voxel_mm3) + bumps, spacing_irc)
     return groups
+
+
+def beside_lungs(groups, hu, spacing_irc) -> list[Group]:
+    """The groups that come within `BEYOND_MM` of the lungs; all of them, where no two lungs are found.
+
+    The U-Net looks at windows around the lungs, and their corners show the patient's skin.
+    """
+    away_mm = distance_to_lungs(hu, spacing_irc)
+    if away_mm is None:
+        return groups
+
+    def least_mm(group):
+        places = np.unravel_index(group.voxels, hu.shape)
+        return away_mm[tuple(place // step for place, step in zip(places, STEP_IRC))].min()
+
+    return [group for group in groups if least_mm(group) <= BEYOND_MM]
 
 
 def centers_of_mass(hu, labels, count):

@@ -25,7 +25,7 @@ from p2ch14.nodule_analysis import (
     write_json,
 )
 from p2ch14.report import scan_section, write_report
-from p2ch14.scoring import print_validation, score_scan, threshold_for, truth_by_series
+from p2ch14.scoring import irrelevant_findings, print_validation, score_scan, threshold_for, truth_by_series
 from util.files import atomic_path, main_guard
 from util.paths import output_root, shown
 from util.runtime import get_device
@@ -77,9 +77,9 @@ def main(arguments=None):
         grouping=OWN_GROUPING["grouping"],
         mask_threshold=float(OWN_GROUPING["mask_threshold"]),
     )
-    truth = truth_by_series()
+    truth, irrelevant = truth_by_series(), irrelevant_findings()
     seen = [app.analyse(getCt(uid), uid) for uid in series_of(VAL_STRIDE, held_out=False)[:THRESHOLD_SCANS]]
-    threshold = threshold_for(seen, truth)
+    threshold = threshold_for(seen, truth, irrelevant=irrelevant)
     print(f"a finding counts as a nodule from a probability of {threshold:.3f}")
     if options.ship:
         ship("segmentation", segmentation.model, OWN_GROUPING)
@@ -92,7 +92,7 @@ def main(arguments=None):
         result = app.analyse(ct, f"scan …{uid[-12:]}")
         results.append(result)
         print_result(result, threshold)
-        score = score_scan(result.findings, truth[uid], threshold)
+        score = score_scan(result.findings, truth[uid], threshold, irrelevant.get(uid, ()))
         told = (
             f"Annotated nodules: {len(truth[uid])}. Found {score.found}, filtered out by the classifier "
             f"{score.filtered}, missed {score.missed}; false positives {score.false_positives}."

@@ -26,8 +26,9 @@ from p2ch11.model import LunaModel
 from p2ch11.training import load_weights
 from p2ch13.model import UNetWrapper
 from p2ch13.segment import segment
+from p2ch14.close_look import CLOSE_IRC, CloseLookModel
 from p2ch14.dsets import scaled_crop
-from p2ch14.grouping import WAYS, group_voxels
+from p2ch14.grouping import WAYS, beside_lungs, group_voxels
 from p2ch14.malignancy import load_malignancy, size_weights_of, with_size
 from util.files import UserError, atomic_path, main_guard
 from util.paths import PROJECT, shown
@@ -39,10 +40,13 @@ SHIPPED = PROJECT / "data" / "p2ch14"
 SHIPPED_SEGMENTATION = SHIPPED / "segmentation.safetensors"
 SHIPPED_CLASSIFIER = SHIPPED / "classification.safetensors"
 SHIPPED_MALIGNANCY = SHIPPED / "malignancy.safetensors"
-# Where a classifier's file asks for a second look: the mean over all mirror images of a crop, for
-# candidates from this probability on. The others are rejected at first sight.
+# Where a classifier's file asks for a second look, candidates from this probability on get one; the others
+# are rejected at first sight. "mirrors": the mean over all mirror images of the crop. "close": the network in
+# CLOSE_LOOK beside the file, which sees a smaller cube and was trained on what is hard for the first.
+SECOND_LOOK_FROM = {"mirrors": 0.2, "close": 0.005}
 MIRRORS = ((2,), (3,), (4,), (2, 3), (2, 4), (3, 4), (2, 3, 4))
-SECOND_LOOK_FROM = 0.2
+CLOSE_LOOK = "close_look.safetensors"
+CLOSE_SHARE = 0.75  # of the closer look in the mean of the two; chosen on tuning scans
 # How a mask of the course's own U-Net becomes candidates; chosen on training scans.
 OWN_GROUPING = {"grouping": "split", "mask_threshold": "0.9"}
 
@@ -52,9 +56,10 @@ def threshold_of(path) -> float:
     return float(_metadata(path).get("threshold", 0.5))
 
 
-def wants_second_look(path) -> bool:
-    """Does a classifier's file say that its answers be averaged over mirror images? The course's does."""
-    return _metadata(path).get("second_look") == "mirrors"
+def second_look_of(path) -> str | None:
+    """The second look that a classifier's file asks for: "mirrors", "close" or None."""
+    wanted = _metadata(path).get("second_look")
+    return wanted if wanted in SECOND_LOOK_FROM else None
 
 
 def grouping_of(path) -> tuple[str, float]:
@@ -138,7 +143,10 @@ class NoduleAnalysisApp:
         self.seg_model = self._ready(UNetWrapper(), segmentation, torch.channels_last)
         classification = classification or SHIPPED_CLASSIFIER
         self.cls_model = self._ready(LunaModel(), classification, torch.channels_last_3d)
-        self.looks_twice = wants_second_look(classification)
+        self.second_look = second_look_of(classification)
+        if self.second_look == "close":
+            beside = Path(classification).with_name(CLOSE_LOOK)
+            self.close_model = self._ready(CloseLookModel(), beside, torch.channels_last_3d)
         if malignancy is None and SHIPPED_MALIGNANCY.is_file():
             malignancy = SHIPPED_MALIGNANCY
         self.malignancy_model, self.malignancy_is_scaled, self.size_weights = None, False, None
@@ -169,7 +177,7 @@ class NoduleAnalysisApp:
 
     def segment_ct(self, ct: Ct, batch_size=None) -> np.ndarray:
         """Suspicious voxels of a scan, bool (I, R, C), of the scan's shape: chapter 13's `segment`."""
-        batch_size = batch_size or self._batch_size(cpu=1, gpu=8)
+        batch_size = batch_size or self._batch_size(cpu=2, gpu=8)
         return segment(self.seg_model, ct.hu_a, self.mask_threshold, batch_size, self.use_bfloat16)
 
     def _batch_size(self, cpu, gpu):
@@ -182,6 +190,9 @@ class NoduleAnalysisApp:
         mask: bool (I, R, C). How: see `p2ch14.grouping`.
         """
         spacing_irc = np.array(ct.vxSize_xyz, dtype=float)[::-1]
+        groups = group_voxels(ct.hu_a, mask, spacing_irc, self.grouping)
+        if self.grouping == "split":
+            groups = beside_lungs(groups, ct.hu_a, spacing_irc)
         return [
             Finding(
                 group.center_irc,
@@ -189,64 +200,91 @@ class NoduleAnalysisApp:
                 group.diameter_mm,
                 voxels=group.voxels,
             )
-            for group in group_voxels(ct.hu_a, mask, spacing_irc, self.grouping)
+            for group in groups
         ]
 
     @torch.inference_mode()
     def classify_candidates(self, ct: Ct, findings, batch_size=None):
         """Fill in each finding's probability and, with a malignancy network, a nodule's malignancy."""
         batch_size = batch_size or self._batch_size(cpu=8, gpu=64)
-        for finding, probability in zip(findings, self._judged(self.cls_model, ct, findings, batch_size)):
+        for finding, probability in zip(
+            findings, self.probabilities_of(self.cls_model, ct, findings, batch_size)
+        ):
             finding.probability = probability
-        if self.looks_twice:
-            self._look_again(ct, [f for f in findings if f.probability >= SECOND_LOOK_FROM])
+        if self.second_look:
+            self._look_again(ct, findings)
         if self.malignancy_model:
             nodules = [finding for finding in findings if finding.probability >= self.threshold]
-            judged = self._judged(self.malignancy_model, ct, nodules, batch_size, self.malignancy_is_scaled)
+            scaled_irc = CROP_IRC if self.malignancy_is_scaled else None
+            judged = self.probabilities_of(self.malignancy_model, ct, nodules, batch_size, scaled_irc)
             for nodule, malignancy in zip(nodules, judged):
                 if self.size_weights:
                     malignancy = float(with_size(malignancy, nodule.diameter_mm, self.size_weights))
                 nodule.malignancy = malignancy
 
     def _look_again(self, ct, findings):
-        """Average each finding's probability with those of the crop's mirror images.
+        """Weigh each suspect's probability against a second look at it.
 
-        A nodule is one in a mirror, too; where the answers differ, the classifier is not sure. Chapter 14,
-        "Preventing overfitting": test-time augmentation.
+        Chapter 14, "Preventing overfitting": a nodule is one in a mirror, too, so mirror images are averaged.
+        "Competition results": a second network, whose logit counts for `CLOSE_SHARE` of the mean.
         """
-        for finding in findings:
-            crop_t = crop_of(ct, finding)[None, None]
-            mirrored = self._probabilities(self.cls_model, torch.cat([crop_t.flip(axes) for axes in MIRRORS]))
-            finding.probability = (finding.probability + sum(mirrored)) / (len(MIRRORS) + 1)
+        suspects = [f for f in findings if f.probability >= SECOND_LOOK_FROM[self.second_look]]
+        if self.second_look == "mirrors":
+            for finding in suspects:
+                looks = self._in_mirrors(self.cls_model, crop_of(ct, finding))
+                finding.probability = (finding.probability + sum(looks)) / (1 + len(looks))
+            return
+        closer = self.probabilities_of(
+            self.close_model, ct, suspects, self._batch_size(cpu=8, gpu=64), CLOSE_IRC
+        )
+        for finding, probability in zip(suspects, closer):
+            if probability >= SECOND_LOOK_FROM["mirrors"]:
+                looks = self._in_mirrors(self.close_model, crop_of(ct, finding, CLOSE_IRC))
+                probability = (probability + sum(looks)) / (1 + len(looks))
+            finding.probability = weighted(finding.probability, probability, CLOSE_SHARE)
 
-    def _judged(self, model, ct, findings, batch_size, is_scaled=False):
+    def _in_mirrors(self, model, crop_t):
+        """The probability of class 1 in each mirror image of one crop."""
+        mirrored = [crop_t[None].flip([axis - 1 for axis in axes]) for axes in MIRRORS]
+        return self._probabilities(model, torch.stack(mirrored))
+
+    def probabilities_of(self, model, ct, findings, batch_size, scaled_irc=None):
         """The probability of class 1 for the crop around each finding, as floats."""
         judged = []
         starts = range(0, len(findings), batch_size)
         for _, start in enumerateWithEstimate(starts, "classification"):
             part = findings[start : start + batch_size]
-            crops_t = torch.stack([crop_of(ct, finding, is_scaled) for finding in part])
+            crops_t = torch.stack([crop_of(ct, finding, scaled_irc) for finding in part])
             judged += self._probabilities(model, crops_t[:, None])
         return judged
 
     def _probabilities(self, model, crops_t):
         """Of class 1, as floats, for crops (N, 1, 32, 48, 48)."""
         probabilities = []
-        for part_t in crops_t.split(self._batch_size(cpu=1, gpu=64)):
+        for part_t in crops_t.split(self._batch_size(cpu=8, gpu=64)):
             input_g = part_t.to(self.device, memory_format=torch.channels_last_3d)
             with self._autocast():
                 probabilities += model(input_g)[1][:, 1].float().tolist()
         return probabilities
 
 
-def crop_of(ct, finding, is_scaled=False):
-    """The crop around a finding, float32 (32, 48, 48): the scan's own voxels, or scaled."""
+def weighted(first, second, share) -> float:
+    """Two probabilities in one: the mean of their logits, in which the second counts for `share`.
+
+    The mean of the probabilities themselves would hardly tell a sure answer from a very sure one.
+    """
+    logits = [math.log(p / (1 - p)) for p in (min(max(p, 1e-6), 1 - 1e-6) for p in (first, second))]
+    return 1 / (1 + math.exp(-((1 - share) * logits[0] + share * logits[1])))
+
+
+def crop_of(ct, finding, scaled_irc=None):
+    """The crop around a finding, float32: the scan's own voxels (32, 48, 48), or scaled to `scaled_irc`."""
 
     def cut(width):
         return ct.getRawCandidate(finding.center_xyz, tuple(width))[0]
 
-    if is_scaled:
-        return scaled_crop(cut, ct.vxSize_xyz[::-1])
+    if scaled_irc:
+        return scaled_crop(cut, ct.vxSize_xyz[::-1], scaled_irc)
     return torch.from_numpy(cut(CROP_IRC).astype(np.float32))
 
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from p2ch09 import luna
 from p2ch10.dsets import getCandidateInfoList
-from p2ch14.froc import evaluate_results, print_froc, read_table
+from p2ch14.froc import DIAMETER_OF_UNSIZED_MM, evaluate_results, print_froc, read_table
 
 ROWS = ("Non-Nodules", "Benign", "Malignant")
 COLUMNS = ("Complete Miss", "Filtered Out", "Pred. Benign", "Pred. Malignant")
@@ -51,12 +51,33 @@ def match(findings, nodules):
     return best, hitting
 
 
-def score_scan(findings, nodules, threshold=0.5) -> Score:
-    """Counts for one scan at one threshold."""
+def irrelevant_findings():
+    """{series UID: (n, 4) array of x, y, z, diameter in mm} of LUNA's irrelevant findings; {} without a list."""
+    path = luna.list_path("annotations_excluded.csv")
+    return read_table(path, "diameter_mm") if path else {}
+
+
+def is_irrelevant(center_xyz, findings) -> bool:
+    """Does a mark at `center_xyz` lie on one of the irrelevant `findings` (n, 4) of its scan?"""
+    findings = np.asarray(findings, dtype=float).reshape(-1, 4)
+    diameter = np.where(findings[:, 3] < 0, DIAMETER_OF_UNSIZED_MM, findings[:, 3])
+    distance = np.linalg.norm(findings[:, :3] - np.array(center_xyz), axis=1)
+    return bool((distance < diameter / 2).any())
+
+
+def score_scan(findings, nodules, threshold=0.5, irrelevant=()) -> Score:
+    """Counts for one scan at one threshold; by LUNA16's rule a finding on an `irrelevant` one is no false positive.
+
+    irrelevant: (n, 4) array of x, y, z, diameter in mm, as `irrelevant_findings` gives for a scan.
+    """
     best, hitting = match(findings, nodules)
     found = sum(i is not None and findings[i].probability >= threshold for i in best)
     missed = sum(i is None for i in best)
-    false_positives = sum(f.probability >= threshold for i, f in enumerate(findings) if i not in hitting)
+    false_positives = sum(
+        finding.probability >= threshold and not is_irrelevant(finding.center_xyz, irrelevant)
+        for i, finding in enumerate(findings)
+        if i not in hitting
+    )
     return Score(found, len(nodules) - found - missed, missed, false_positives)
 
 
@@ -81,28 +102,34 @@ def match_and_score(findings, nodules, threshold=0.5, threshold_mal=0.5):
     return table
 
 
-def threshold_for(results, truth, false_positives_per_scan=4.0) -> float:
+def threshold_for(results, truth, false_positives_per_scan=4.0, irrelevant=None) -> float:
     """The lowest probability at which `results` keep at most so many false positives per scan, at least 0.5.
 
+    irrelevant: {series UID: as in `score_scan`}; by default every mark beside a nodule is a false positive.
     Choose it on scans whose figures are not reported: a threshold is a parameter like any other.
     """
     false = []
     for result in results:
         _, hitting = match(result.findings, truth.get(result.series_uid, []))
-        false += [f.probability for i, f in enumerate(result.findings) if i not in hitting]
+        spared = (irrelevant or {}).get(result.series_uid, ())
+        false += [
+            finding.probability
+            for i, finding in enumerate(result.findings)
+            if i not in hitting and not is_irrelevant(finding.center_xyz, spared)
+        ]
     allowed = int(false_positives_per_scan * len(results))
     if len(false) <= allowed:
         return 0.5
     return max(float(np.nextafter(sorted(false, reverse=True)[allowed], 1)), 0.5)
 
 
-def print_scores(results, truth, threshold=0.5):
+def print_scores(results, truth, threshold=0.5, irrelevant=None):
     """Print found, filtered, missed and false positives per scan, and the confusion table of all."""
     total, table = Score(0, 0, 0, 0), np.zeros((3, 4), dtype=int)
     print(f"\n{'scan':>14}  nodules  found  filtered  missed  false positives")
     for result in results:
         nodules = truth.get(result.series_uid, [])
-        score = score_scan(result.findings, nodules, threshold)
+        score = score_scan(result.findings, nodules, threshold, (irrelevant or {}).get(result.series_uid, ()))
         total = total + score
         table += match_and_score(result.findings, nodules, threshold)
         print(
@@ -127,8 +154,7 @@ def print_validation(results, threshold=0.5):
     """
     truth = truth_by_series()
     results = [result for result in results if result.series_uid in truth]
-    print_scores(results, truth, threshold)
-    excluded_file = luna.list_path("annotations_excluded.csv")
-    excluded = read_table(excluded_file, "diameter_mm") if excluded_file else {}
+    irrelevant = irrelevant_findings()
+    print_scores(results, truth, threshold, irrelevant)
     print()
-    print_froc(evaluate_results(results, truth, excluded))
+    print_froc(evaluate_results(results, truth, irrelevant))

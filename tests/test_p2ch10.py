@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -688,6 +689,41 @@ def test_an_entry_that_another_process_removes_meanwhile_is_stored_again(sources
         assert np.array_equal(store.open(uid(0), paths[uid(0)]).whole(), voxels[uid(0)])
         assert vanished
         monkeypatch.setattr(store_module, name, real)
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+def test_an_entry_that_goes_while_blosc2_opens_it_is_stored_again(sources, tmp_path, monkeypatch, replaced):
+    paths, voxels = sources
+    store = ScanStore(tmp_path / "store")
+    store.open(uid(0), paths[uid(0)])
+    real, vanished = store_module.blosc2.open, []
+
+    def too_late(urlpath, **options):
+        if not vanished:
+            vanished.append(urlpath)
+            content = Path(urlpath).read_bytes()
+            Path(urlpath).rename(f"{urlpath}.gone")  # keeps its inode from being used again
+            if replaced:
+                Path(urlpath).write_bytes(content)
+            raise RuntimeError("blosc2_schunk_open_offset returned NULL")
+        return real(urlpath, **options)
+
+    monkeypatch.setattr(store_module.blosc2, "open", too_late)
+    assert np.array_equal(store.open(uid(0), paths[uid(0)]).whole(), voxels[uid(0)])
+    assert vanished
+
+
+def test_an_entry_that_blosc2_cannot_open_is_an_error(sources, tmp_path, monkeypatch):
+    paths, _ = sources
+    store = ScanStore(tmp_path / "store")
+    store.open(uid(0), paths[uid(0)])
+
+    def fail(urlpath, **options):
+        raise RuntimeError("returned NULL")
+
+    monkeypatch.setattr(store_module.blosc2, "open", fail)
+    with pytest.raises(RuntimeError, match="NULL"):
+        store.open(uid(0), paths[uid(0)])
 
 
 ROTATE = """

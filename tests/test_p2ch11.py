@@ -130,7 +130,9 @@ def test_tensorboard_gets_scalars_histograms_and_the_worst_candidates(clean_outp
     tags = logged.Tags()
     assert {"loss/all", "correct/pos"} <= set(tags["scalars"])
     assert {"probability/neg", "probability/pos"} <= set(tags["histograms"])
-    assert {"worst/missed/0", "worst/false_alarm/0"} <= {tag.split("/image")[0] for tag in tags["images"]} or {
+    assert {"worst/missed/0", "worst/false_alarm/0"} <= {
+        tag.split("/image")[0] for tag in tags["images"]
+    } or {
         "worst/missed",
         "worst/false_alarm",
     } <= set(tags["images"])
@@ -241,7 +243,9 @@ def test_two_processes_follow_the_loss_curve_of_one(clean_output, tmp_path):
         timeout=120,
     )
     for one, two in zip(
-        ToyApp(arguments(2, "--plain", "--lr", "0.0001", "one")).main(), json.loads(out.read_text()), strict=True
+        ToyApp(arguments(2, "--plain", "--lr", "0.0001", "one")).main(),
+        json.loads(out.read_text()),
+        strict=True,
     ):
         for mode in ("trn", "val"):
             assert two[mode]["loss/all"] == pytest.approx(one[mode]["loss/all"], rel=0.001), mode

@@ -174,3 +174,18 @@ def test_a_balanced_training_sees_other_negatives_in_every_epoch(tmp_path, monke
             app.doTraining(epoch, loader)
     assert seen[0] == seen[2]
     assert len(set(seen[0]) & set(seen[1])) < len(seen[0]) / 2
+
+
+def test_every_batch_of_a_balanced_training_is_balanced_and_its_order_is_drawn_anew():
+    app = BalancedLunaTrainingApp(["--balanced", "--batch-size", "8"])
+    loader = app.initTrainDl()
+    batches = list(loader.batch_sampler)
+    assert sorted(i for batch in batches for i in batch) == list(range(len(loader.dataset)))
+    orders = []
+    for epoch in (1, 2):
+        loader.generator.manual_seed(epoch)
+        loader.dataset.shuffleSamples(loader.generator)
+        drawn = [[loader.dataset.candidate_at(i) for i in batch] for batch in batches]
+        assert {sum(info.isNodule_bool for info in batch) for batch in drawn} == {4}
+        orders.append(drawn)
+    assert orders[0] != orders[1]

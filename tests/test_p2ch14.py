@@ -21,11 +21,13 @@ from p2ch10.dsets import irc2xyz
 from p2ch10.scans import load_scan
 from p2ch11.model import LunaModel
 from p2ch13.model import UNetWrapper
-from p2ch13.segment import body_window, lung_window
+from p2ch13.segment import body_window, lung_windows, trusted
 from p2ch14 import nodule_analysis, scoring
+from p2ch14.close_look import CLOSE_IRC, CloseLookModel
 from p2ch14.nodule_analysis import Finding, NoduleAnalysisApp, ScanResult
 from p2ch14.report import scan_section, write_report
-from p2ch14.scoring import match, match_and_score, score_scan, threshold_for
+from p2ch14.scoring import Score, match, match_and_score, score_scan, threshold_for
+from util.files import UserError
 from util.paths import PROJECT
 
 
@@ -112,7 +114,7 @@ def test_a_file_may_ask_for_a_second_look_at_mirror_images(tmp_path, random_weig
         model.head_linear.bias[1] += 1.5
         expected = model(looks)[1][:, 1]
     assert expected.std() > 0.05
-    assert expected[0] > nodule_analysis.SECOND_LOOK_FROM
+    assert expected[0] > nodule_analysis.SECOND_LOOK_FROM["mirrors"]
     path = tmp_path / "classification.safetensors"
     for metadata, probability in (({"second_look": "mirrors"}, expected.mean()), (None, expected[0])):
         save_file(model.state_dict(), path, metadata)
@@ -120,6 +122,63 @@ def test_a_file_may_ask_for_a_second_look_at_mirror_images(tmp_path, random_weig
         app.use_bfloat16 = False
         app.classify_candidates(ct, [place])
         assert place.probability == pytest.approx(probability.item(), abs=1e-3)
+
+
+def undecided(model, looks):
+    """An untrained network whose head is scaled so that it is undecided about `looks`, and what it says."""
+    with torch.no_grad():
+        margin = model(looks)[0].diff(dim=1)
+        model.head_linear.bias[1] -= margin.mean()
+        model.head_linear.weight /= margin.std()
+        model.head_linear.bias /= margin.std()
+        return model(looks)[1][:, 1]
+
+
+def test_a_file_may_ask_for_a_closer_look_by_a_second_network(tmp_path, random_weights, small_scan):
+    ct = load_scan(small_scan)
+    center_xyz = irc2xyz((17, 25, 33), ct.origin_xyz, ct.vxSize_xyz, ct.direction_a)
+    place = Finding((17.0, 25.0, 33.0), tuple(center_xyz), 9.0)
+    crop = nodule_analysis.crop_of(ct, place, CLOSE_IRC)[None, None]
+    assert crop.shape == (1, 1, *CLOSE_IRC)
+    axes_sets = itertools.chain.from_iterable(itertools.combinations((2, 3, 4), n) for n in range(4))
+    looks = torch.cat([crop.flip(axes) for axes in axes_sets])
+    torch.manual_seed(1)
+    close, first = CloseLookModel().eval(), LunaModel().eval()
+    second_says = undecided(close, looks)
+    assert second_says.std() > 0.05
+    assert second_says[0] > nodule_analysis.SECOND_LOOK_FROM["mirrors"]
+    save_file(close.state_dict(), tmp_path / nodule_analysis.CLOSE_LOOK)
+    with torch.no_grad():  # says the same whatever it sees
+        first.head_linear.weight.zero_()
+    path = tmp_path / "classification.safetensors"
+    for first_says in (0.6, 0.004):
+        with torch.no_grad():
+            first.head_linear.bias.copy_(torch.tensor([0.0, math.log(first_says / (1 - first_says))]))
+        save_file(first.state_dict(), path, {"second_look": "close"})
+        app = NoduleAnalysisApp(random_weights / "segmentation.state", path, device="cpu")
+        app.use_bfloat16 = False
+        app.classify_candidates(ct, [place])
+        expected = first_says
+        if first_says >= nodule_analysis.SECOND_LOOK_FROM["close"]:
+            odds = [p / (1 - p) for p in (first_says, second_says.mean().item())]
+            mean = odds[0] ** 0.25 * odds[1] ** 0.75
+            expected = mean / (1 + mean)
+        assert place.probability == pytest.approx(expected, abs=1e-3)
+
+
+@given(st.floats(0, 1), st.floats(0, 1), st.floats(0, 1))
+def test_a_weighted_probability_lies_between_the_two_and_never_fails(first, second, share):
+    both = nodule_analysis.weighted(first, second, share)
+    assert min(first, second) - 2e-6 <= both <= max(first, second) + 2e-6
+    assert nodule_analysis.weighted(first, second, 0.0) == pytest.approx(first, abs=2e-6)
+    assert nodule_analysis.weighted(first, second, 1.0) == pytest.approx(second, abs=2e-6)
+
+
+def test_a_second_look_without_its_network_is_a_sentence(tmp_path, random_weights):
+    path = tmp_path / "classification.safetensors"
+    save_file(LunaModel().state_dict(), path, {"second_look": "close"})
+    with pytest.raises(UserError, match="close_look.safetensors"):
+        NoduleAnalysisApp(random_weights / "segmentation.state", path, device="cpu")
 
 
 def test_body_window_holds_the_body_and_fits_the_network():
@@ -133,7 +192,7 @@ def test_body_window_holds_the_body_and_fits_the_network():
     for part, size in ((rows, 101), (columns, 130)):
         assert (part.stop - part.start) % 4 == 0
         assert 0 <= part.start < part.stop <= size
-    assert lung_window(hu) == (rows, columns), "no lungs: the whole body"
+    assert lung_windows(hu) == [(slice(0, 4), (rows, columns))], "no lungs: the whole body"
     everything = body_window(np.full((4, 64, 64), -1000, dtype=np.int16))
     assert everything == (slice(0, 64), slice(0, 64))
 
@@ -143,7 +202,8 @@ def test_lung_window_holds_both_lungs_or_the_whole_body():
     hu[:, 20:140, 20:180] = 0
     hu[:, 50:110, 40:80] = hu[:, 60:110, 120:161] = -850
     hu[2, 70:74, 50:54] = 40  # a nodule
-    rows, columns = lung_window(hu)
+    [(slices, (rows, columns))] = lung_windows(hu)
+    assert slices == slice(0, 4)
     assert rows.start <= 50 - 12
     assert rows.stop >= 110 + 12
     assert columns.start <= 40 - 12
@@ -152,7 +212,49 @@ def test_lung_window_holds_both_lungs_or_the_whole_body():
     assert rows.stop - rows.start < 120
     assert columns.stop - columns.start < 176
     hu[:, 60:110, 120:161] = 0
-    assert lung_window(hu) == body_window(hu), "one lung is full: its nodules must not be left out"
+    assert lung_windows(hu) == [(slice(0, 4), body_window(hu))], (
+        "one lung is full: its nodules must not be left out"
+    )
+
+
+def test_a_lung_that_the_picture_cuts_open_is_looked_at_and_a_couch_is_not():
+    hu = np.full((4, 200, 240), -1000, dtype=np.int16)
+    hu[:, 20:140, :200] = 0
+    hu[:, 50:110, 110:160] = -850
+    # The circle that the scanner sees ends within the other lung: beyond it is nothing, as around the patient.
+    hu[:, 40:120, :90] = -850
+    hu[:, 20:140, :20] = -1000
+    hu[:, 170:178] = -900  # foam
+    [(_, (rows, columns))] = lung_windows(hu)
+    assert rows.start <= 40
+    assert 120 <= rows.stop < 165
+    assert columns.start <= 20
+    assert 160 <= columns.stop < 200
+
+
+def test_what_lies_where_a_window_was_cut_only_informs_the_rest():
+    assert trusted((slice(0, 60), slice(20, 100)), (100, 100)) == (slice(0, 52), slice(28, 100))
+    assert trusted((slice(4, 64), slice(0, 100)), (64, 100)) == (slice(12, 64), slice(0, 100))
+
+
+def test_every_slab_has_the_window_of_the_lungs_in_and_around_it():
+    hu = np.full((48, 160, 200), -1000, dtype=np.int16)
+    hu[:, 20:140, 20:180] = 0
+    # Lungs in slices 16 to 39, which grow downwards to the left.
+    for index in range(16, 40):
+        hu[index, 50:110, 100 - 2 * (index - 10) : 160] = -850
+    windows = lung_windows(hu, slab=8, around=4)
+    assert [slices.start for slices, _ in windows] == [8, 16, 24, 32, 40], "and none far from the lungs"
+    widths = [columns.stop - columns.start for _, (_, columns) in windows]
+    assert widths == sorted(widths)
+    assert widths[1] < widths[-1]
+    for slices, (rows, columns) in windows:
+        for index in range(max(slices.start, 16), min(slices.stop, 40)):
+            inside = np.argwhere(hu[index] == -850)
+            assert rows.start <= inside[:, 0].min() - 12
+            assert rows.stop >= inside[:, 0].max() + 12
+            assert columns.start <= inside[:, 1].min() - 12
+            assert columns.stop >= min(inside[:, 1].max() + 12, 200)
 
 
 def finding(xyz, probability=0.9, malignancy=None):
@@ -187,6 +289,18 @@ def test_counts_agree_with_a_slow_obvious_way(marks, truths):
     score = score_scan(findings, nodules)
     assert (score.found, score.missed, score.false_positives) == (found, missed, false_positives)
     assert score.filtered == len(nodules) - found - missed
+
+
+def test_a_mark_on_an_irrelevant_finding_counts_neither_way():
+    nodules = [nodule((0, 0, 0))]
+    marks = [finding((0, 0, 1), 0.9), finding((40, 0, 0), 0.8), finding((80, 0, 0), 0.7)]
+    irrelevant = np.array([[40.0, 0, 3, -1], [0, 0, 0, 50]])  # the second covers the nodule, too
+    assert score_scan(marks, nodules, 0.5) == Score(1, 0, 0, 2)
+    assert score_scan(marks, nodules, 0.5, irrelevant) == Score(1, 0, 0, 1)
+    result = ScanResult("1.2", "", 0.0, marks)
+    truth = {"1.2": nodules}
+    assert threshold_for([result], truth, 0) == pytest.approx(0.8, abs=1e-6)
+    assert threshold_for([result], truth, 0, {"1.2": irrelevant}) == pytest.approx(0.7, abs=1e-6)
 
 
 def test_best_of_several_hits_counts_and_the_others_are_no_false_positives():

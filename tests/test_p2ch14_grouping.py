@@ -2,6 +2,7 @@
 
 import json
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from p2ch10.scans import load_scan
 from p2ch11.model import LunaModel
 from p2ch13.model import UNetWrapper
 from p2ch14 import nodule_analysis
-from p2ch14.grouping import SAME_MM, group_voxels
+from p2ch14.grouping import BEYOND_MM, SAME_MM, beside_lungs, group_voxels
 from p2ch14.nodule_analysis import Finding, NoduleAnalysisApp, distinct, grouping_of, write_mask
 from util.files import UserError
 
@@ -107,6 +108,55 @@ def test_a_single_ball_is_one_candidate_either_way():
         np.testing.assert_allclose(found.center_irc, (20, 25, 25), atol=0.1)
         assert found.diameter_mm == pytest.approx(18, rel=0.05)
     assert group_voxels(hu, np.zeros_like(mask), spacing, "split") == []
+
+
+def test_what_lies_far_from_the_lungs_is_no_candidate_unless_none_are_seen():
+    spacing = (2.0, 1.0, 1.0)
+    hu = np.full((12, 160, 200), -1000, dtype=np.int16)
+    hu[:, 20:158, 20:180] = 40
+    hu[:, 50:110, 50:90] = hu[:, 50:110, 110:150] = -850
+    inside, on_the_wall, skin = (6, 80, 70), (6, 132, 130), (6, 24, 100)
+    mask = sum(
+        ball(hu.shape, place, radius, spacing)
+        for place, radius in ((inside, 4), (on_the_wall, 24), (skin, 4))
+    )
+    mask = mask > 0
+    groups = group_voxels(hu, mask, spacing)
+    assert len(groups) == 3
+    # A large nodule's centre may lie deep in the wall; what counts is how near it comes.
+    assert on_the_wall[1] - 110 > BEYOND_MM
+    kept = sorted(
+        (group.center_irc for group in beside_lungs(groups, hu, spacing)), key=lambda center: center[1]
+    )
+    np.testing.assert_allclose(kept, [inside, on_the_wall], atol=1)
+    assert 50 - skin[1] - 4 > BEYOND_MM
+    hu[:, 50:110, 110:150] = 40
+    assert beside_lungs(groups, hu, spacing) == groups, "a lung seems to have collapsed"
+
+
+def test_a_thin_slice_of_a_lung_at_the_pictures_edge_counts_as_lung():
+    spacing = (2.0, 1.0, 1.0)
+    hu = np.full((12, 160, 200), -1000, dtype=np.int16)
+    hu[:, 20:140] = 40
+    hu[:, 50:110, 40:80] = hu[:, 50:110, 110:160] = -850
+    hu[:, 50:110, :16] = -850  # a lobe that the circle which the scanner sees cuts open
+    hu[:, 20:140, :4] = -1000
+    at_the_edge = (6, 80, 9)
+    groups = group_voxels(hu, ball(hu.shape, at_the_edge, 3, spacing), spacing)
+    assert beside_lungs(groups, hu, spacing) == groups
+    hu[:, 50:110, 4:16] = 40
+    assert beside_lungs(groups, hu, spacing) == []
+
+
+def test_only_the_courses_own_grouping_asks_where_the_lungs_are(weights, monkeypatch):
+    monkeypatch.setattr(nodule_analysis, "beside_lungs", lambda groups, hu, spacing_irc: [])
+    hu = np.full((8, 16, 16), -900, dtype=np.int16)
+    ct = SimpleNamespace(hu_a=hu, vxSize_xyz=(1, 1, 1), origin_xyz=(0, 0, 0), direction_a=np.eye(3))
+    mask = np.zeros(hu.shape, dtype=bool)
+    mask[2:6, 4:9, 4:9] = True
+    for way, count in (("erode", 1), ("split", 0)):
+        app = NoduleAnalysisApp(*weights, device="cpu", grouping=way)
+        assert len(app.group_segmentation_output(ct, mask)) == count
 
 
 def test_weights_say_how_their_masks_are_grouped(tmp_path):

@@ -8,7 +8,8 @@ from p2ch13.dsets import TrainingLuna2dSegmentationDataset
 from p2ch14.dsets import MalignantLunaDataset
 from p2ch14.main_job import THRESHOLD_SCANS, VAL_STRIDE
 from p2ch14.nodule_analysis import series_of
-from p2ch14.ship import SCANS, SEED, tuning_and_reported
+from p2ch14.ship import REPORTED_SCANS, REPORTED_SEED, SCANS, SEED, TUNING_SCANS, cohort
+from util.files import UserError
 
 
 @pytest.fixture(scope="module")
@@ -53,13 +54,22 @@ def test_the_threshold_is_chosen_on_other_scans(reported):
     assert not chosen_on & reported
 
 
-def test_the_shipped_threshold_is_chosen_on_scans_of_its_own(reported):
-    tuning, left = tuning_and_reported(reported)
-    assert tuning
-    assert len(left) >= 2 * len(tuning)
-    assert set(tuning) | set(left) == reported
-    assert not set(tuning) & set(left)
-    assert tuning_and_reported(reversed(sorted(reported))) == (tuning, left)
+def test_the_shipped_threshold_is_chosen_on_scans_of_its_own():
+    made = [series_uid(SEED, number) for number in range(SCANS)]
+    tuning = [uid for uid in sorted(made) if is_held_out(uid, VAL_STRIDE)][:TUNING_SCANS]
+    assert len(tuning) == TUNING_SCANS
+    report = {series_uid(REPORTED_SEED, number) for number in range(REPORTED_SCANS)}
+    assert len(report) == REPORTED_SCANS >= 30
+    assert not report & set(made)
+
+
+def test_the_shipped_networks_meet_no_scan_but_their_own(tmp_path, monkeypatch):
+    (tmp_path / "luna").mkdir()
+    monkeypatch.setenv("COURSE_DATA", str(tmp_path))
+    monkeypatch.setattr("p2ch14.ship.scan_paths", lambda: {series_uid(SEED, n): None for n in range(SCANS)})
+    cohort(SCANS, SEED)
+    with pytest.raises(UserError, match="set COURSE_DATA to a folder of its own"):
+        cohort(REPORTED_SCANS, REPORTED_SEED)
 
 
 def test_the_shipped_networks_come_from_other_patients_than_the_courses(reported):
@@ -69,7 +79,9 @@ def test_the_shipped_networks_come_from_other_patients_than_the_courses(reported
     assert not theirs & everyone
     # Malignancy is judged on a cohort of its own, see the model card, and chosen on another.
     judged, chosen = ({series_uid(seed, number) for number in range(70)} for seed in (778, 777))
-    assert not judged & (theirs | everyone | chosen)
+    report = {series_uid(REPORTED_SEED, number) for number in range(REPORTED_SCANS)}
+    assert not judged & (theirs | everyone | chosen | report)
+    assert not report & (theirs | everyone | chosen)
 
 
 def test_malignancy_is_validated_on_reported_scans_only(reported):

@@ -3,6 +3,7 @@
 import math
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -11,8 +12,11 @@ from hypothesis import strategies as st
 from p2ch10.dsets import CandidateInfoTuple
 from p2ch11.model import LunaModel
 from p2ch14 import mining
-from p2ch14.mining import HardExampleTrainingApp, label_findings
+from p2ch14.close_look import CLOSE_IRC
+from p2ch14.dsets import SPACING_IRC
+from p2ch14.mining import HardExampleTrainingApp, kept, label_findings
 from p2ch14.nodule_analysis import series_of
+from p2ch14.second_look import CloseLunaDataset, SecondLookTrainingApp
 from util.files import UserError
 
 points = st.tuples(*[st.integers(-20, 20).map(float)] * 3)
@@ -35,6 +39,13 @@ def test_labels_agree_with_the_obvious_way(centers, truths):
     assert not any(c.hasAnnotation_bool for c in mined)
 
 
+def test_proposals_on_irrelevant_findings_teach_nothing():
+    nodules, irrelevant = [sized((0, 0, 0), 10.0)], [(40, 0, 0, -1), (0, 0, 0, 30)]
+    proposed = [sized((float(x), 0.0, 0.0), 5.0) for x in (0, 14, 36, 44, 60)]
+    mined = label_findings(proposed, nodules, "1.2", irrelevant=irrelevant)
+    assert [(c.isNodule_bool, c.center_xyz[0]) for c in mined] == [(True, 0), (False, 60)]
+
+
 def candidate(number, is_nodule):
     return CandidateInfoTuple(is_nodule, is_nodule, False, 0.0, f"2.25.{number}", (float(number), 0.0, 0.0))
 
@@ -52,6 +63,7 @@ def listed(monkeypatch):
     monkeypatch.setattr(mining, "getCandidateInfoList", lambda: infos)
     monkeypatch.setattr("p2ch14.nodule_analysis.getCandidateInfoList", lambda: infos)
     monkeypatch.setattr(mining, "mine", mine)
+    monkeypatch.setattr("p2ch14.refined.irrelevant_findings", dict)
     return infos, asked
 
 
@@ -91,3 +103,72 @@ def test_a_unet_that_proposes_nothing_is_a_sentence(listed, clean_output, monkey
     monkeypatch.setattr(mining, "mine", lambda app, series: [])
     with pytest.raises(UserError, match="proposed nothing"):
         HardExampleTrainingApp(["--balanced", "--device", "cpu"]).initTrainDl()
+
+
+def test_what_was_mined_is_kept_and_taken_from_the_file(tmp_path):
+    path, made = tmp_path / "new" / "mined.json", []
+
+    def make():
+        made.append(1)
+        return [candidate(1, True), candidate(2, False)]
+
+    first = kept(path, make)
+    assert first == kept(path, make) == make()
+    assert all(isinstance(c, CandidateInfoTuple) for c in first)
+    assert len(made) == 2, "once for the file, once here"
+    assert kept(None, make) == first
+
+
+def test_hard_examples_are_those_that_the_given_weights_take_for_nodules(
+    listed, clean_output, tmp_path, monkeypatch
+):
+    infos, _ = listed
+    torch.save({"model_state": LunaModel().state_dict()}, tmp_path / "c.state")
+
+    def judge(model, dataset, device=None):
+        # Sure of everything but what comes from every seventh scan.
+        numbers = [int(c.series_uid.split(".")[2]) for c in dataset.candidateInfo_list]
+        return np.array([0.9 if n % 7 == 4 else 0.001 for n in numbers])
+
+    monkeypatch.setattr(mining, "judge", judge)
+    options = ["--balanced", "--device", "cpu", "--val-stride", "3", "--hard-from", str(tmp_path / "c.state")]
+    dataset = HardExampleTrainingApp(options).initTrainDl().dataset
+    held_out = set(series_of(3))
+    numbers = [int(c.series_uid.split(".")[2]) for c in dataset.negative_list]
+    hard = [n for n in numbers if n % 7 == 4]
+    assert hard
+    assert len(numbers) == 2 * len(hard)
+    nodules = [info for info in infos if info.isNodule_bool and info.series_uid not in held_out]
+    assert set(dataset.pos_list) == set(nodules), "no nodule is ever left out"
+    assert not {c.series_uid for c in dataset.candidateInfo_list} & held_out
+
+
+def test_the_closer_look_sees_equal_millimetres(monkeypatch):
+    """A ball of one size is one size in the crops, whatever the scan's voxels are."""
+    sizes = []
+    for spacing_irc in ((1.25, 0.7, 0.7), (2.5, 0.5, 0.5), (1.0, 0.9, 0.9)):
+
+        def crop(series_uid, center_xyz, width_irc, spacing_irc=spacing_irc):
+            axes = [(np.arange(n) - (n - 1) / 2) * mm for n, mm in zip(width_irc, spacing_irc)]
+            z, y, x = np.meshgrid(*axes, indexing="ij")
+            return np.where(z**2 + y**2 + x**2 < 5**2, 0, -1000).astype(np.int16), (1, 2, 3)
+
+        monkeypatch.setattr("p2ch14.dsets.getCtRawCandidate", crop)
+        monkeypatch.setattr("p2ch14.dsets._spacing_irc", lambda uid, spacing_irc=spacing_irc: spacing_irc)
+        dataset = CloseLunaDataset(candidateInfo_list=[candidate(1, True)])
+        crop_t, label_t, series_uid, center_t = dataset[0]
+        assert crop_t.shape == (1, *CLOSE_IRC)
+        assert (label_t.tolist(), series_uid, center_t.tolist()) == ([0, 1], "2.25.1", [1, 2, 3])
+        sizes.append(((crop_t + 1000) / 1000).sum().item() * np.prod(SPACING_IRC))
+    assert sizes == pytest.approx([4 / 3 * np.pi * 5**3] * 3, rel=0.1)
+
+
+def test_the_closer_look_trains_every_parameter(listed, clean_output, monkeypatch):
+    model = SecondLookTrainingApp(["--device", "cpu"]).model.train()
+    logits, probability = model(torch.randn(4, 1, *CLOSE_IRC) * 300 - 500)
+    assert logits.shape == probability.shape == (4, 2)
+    logits.square().mean().backward()
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None, name
+        assert torch.isfinite(parameter.grad).all(), name
+        assert parameter.grad.abs().sum() > 0, name

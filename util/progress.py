@@ -1,8 +1,13 @@
 """Progress with the time that is left."""
 
 import sys
+from threading import RLock
 
+from tqdm import std
 from tqdm.auto import tqdm
+
+# tqdm's own lock is shared between processes: a worker that is killed while it holds it would stop all others.
+std.tqdm.set_lock(RLock())
 
 
 def enumerateWithEstimate(iterable, desc_str, start_ndx=0, total=None, shown=None):
