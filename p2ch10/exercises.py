@@ -40,7 +40,8 @@ def check_oblique(voxel_of):
         direction = Rotation.from_euler("x", degrees, degrees=True).as_matrix()
         for _ in range(10):
             origin, size = rng.uniform(-300, 300, 3), rng.uniform(0.5, 2.5, 3)
-            irc = tuple(rng.choice(200, 3, replace=False).tolist())  # three different numbers show their order
+            # Three different numbers, so that a wrong order shows.
+            irc = tuple(rng.choice(200, 3, replace=False).tolist())
             got = voxel_of(irc2xyz(irc, origin, size, direction), origin, size, direction)
             got = tuple(np.asarray(got).tolist())
             expect(len(got) == 3, "The answer should be index, row, column.")

@@ -1,11 +1,13 @@
 """Shared by all tests: where real data may lie, and folders that keep a test's output to itself."""
 
+import functools
 import os
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
+from util.notebooks import NOTEBOOKS, execute
 from util.paths import PROJECT
 
 # Real files for checks may stand beside the project; tests that want them skip where they are absent.
@@ -32,3 +34,19 @@ def clean_output(tmp_path, monkeypatch) -> Path:
     """An output folder of the test's own."""
     monkeypatch.setenv("COURSE_OUTPUT", str(tmp_path / "output"))
     return tmp_path / "output"
+
+
+@pytest.fixture(scope="session")
+def executed():
+    """`executed("p2ch12")`: that chapter's notebook with the outputs of a clean kernel, and the seconds it took.
+
+    Each runs once per session: what it trained and exported lies in the output folder then, for the
+    lessons to judge what a reader gets.
+    """
+
+    @functools.cache
+    def run(chapter):
+        (path,) = NOTEBOOKS.glob(f"{chapter}_*.ipynb")
+        return execute(path)
+
+    return run

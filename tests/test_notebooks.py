@@ -5,7 +5,7 @@ import re
 import nbformat
 import pytest
 
-from util.notebooks import NOTEBOOKS, execute
+from util.notebooks import NOTEBOOKS
 
 PATHS = sorted(NOTEBOOKS.glob("p*.ipynb"))
 
@@ -35,8 +35,8 @@ def test_committed_notebook_is_clean(path):
 
 @pytest.mark.notebook
 @pytest.mark.parametrize("path", PATHS, ids=lambda p: p.stem)
-def test_notebook_runs(path, capsys):
-    notebook, seconds = execute(path)
+def test_notebook_runs(path, capsys, executed):
+    notebook, seconds = executed(path.stem.partition("_")[0])
     with capsys.disabled():
         print(f"\n{path.stem}: {seconds:.1f} s", end=" ")
     checks = [cell for cell in notebook.cells if re.search(r"^check\(", cell.source, re.M)]

@@ -17,7 +17,7 @@ from p2ch11.model import LunaModel
 from p2ch11.training import load_weights
 from p2ch14.nodule_analysis import SHIPPED_CLASSIFIER, NoduleAnalysisApp, load_scan, threshold_of
 from p3ch15.batching import Batcher, Overloaded, TooLate
-from p3ch15.server import close_app, create_app
+from p3ch15.server import CropClassifier, close_app, create_app
 
 TOLERANCE = 0.02  # of a probability in bfloat16
 
@@ -270,6 +270,15 @@ def test_predictions_are_the_network_s_alone_and_together(crops, expected, numer
     batcher = app.extensions["batcher"]
     assert together(batcher, list(crops)) == pytest.approx(expected, abs=tolerance)
     close_app(app, 5)
+
+
+@pytest.mark.parametrize("numerics", ["float32", "fast"])
+def test_a_lone_crop_gets_one_answer_the_same_as_in_company(crops, numerics):
+    classify = CropClassifier(numerics=numerics)
+    together = classify(list(crops[:3]))
+    alone = [classify([crop]) for crop in crops[:3]]
+    assert [len(answer) for answer in alone] == [1, 1, 1]
+    np.testing.assert_allclose(np.concatenate(alone), together, atol=0.01 if classify.use_bfloat16 else 1e-5)
 
 
 def test_every_way_to_write_a_crop(app, crops, expected):
