@@ -19,6 +19,7 @@ import numpy as np
 import SimpleITK as sitk
 import torch
 from safetensors import safe_open
+from scipy.special import expit, logit
 
 from p2ch10.dsets import Ct, getCandidateInfoList, getCt, irc2xyz, is_held_out, is_series_uid
 from p2ch10.scans import load_scan
@@ -273,8 +274,8 @@ def weighted(first, second, share) -> float:
 
     The mean of the probabilities themselves would hardly tell a sure answer from a very sure one.
     """
-    logits = [math.log(p / (1 - p)) for p in (min(max(p, 1e-6), 1 - 1e-6) for p in (first, second))]
-    return 1 / (1 + math.exp(-((1 - share) * logits[0] + share * logits[1])))
+    logits = logit(np.clip((first, second), 1e-6, 1 - 1e-6))
+    return float(expit((1 - share) * logits[0] + share * logits[1]))
 
 
 def crop_of(ct, finding, scaled_irc=None):

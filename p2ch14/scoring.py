@@ -73,12 +73,17 @@ def score_scan(findings, nodules, threshold=0.5, irrelevant=()) -> Score:
     best, hitting = match(findings, nodules)
     found = sum(i is not None and findings[i].probability >= threshold for i in best)
     missed = sum(i is None for i in best)
-    false_positives = sum(
-        finding.probability >= threshold and not is_irrelevant(finding.center_xyz, irrelevant)
-        for i, finding in enumerate(findings)
-        if i not in hitting
-    )
+    false_positives = sum(f.probability >= threshold for f in _false(findings, hitting, irrelevant))
     return Score(found, len(nodules) - found - missed, missed, false_positives)
+
+
+def _false(findings, hitting, irrelevant):
+    """The findings that neither hit a nodule nor lie on an irrelevant finding."""
+    return [
+        finding
+        for i, finding in enumerate(findings)
+        if i not in hitting and not is_irrelevant(finding.center_xyz, irrelevant)
+    ]
 
 
 def match_and_score(findings, nodules, threshold=0.5, threshold_mal=0.5):
@@ -112,11 +117,7 @@ def threshold_for(results, truth, false_positives_per_scan=4.0, irrelevant=None)
     for result in results:
         _, hitting = match(result.findings, truth.get(result.series_uid, []))
         spared = (irrelevant or {}).get(result.series_uid, ())
-        false += [
-            finding.probability
-            for i, finding in enumerate(result.findings)
-            if i not in hitting and not is_irrelevant(finding.center_xyz, spared)
-        ]
+        false += [finding.probability for finding in _false(result.findings, hitting, spared)]
     allowed = int(false_positives_per_scan * len(results))
     if len(false) <= allowed:
         return 0.5

@@ -69,9 +69,9 @@ class CropClassifier:
         is_fast = numerics == "fast"
         self.memory_format = torch.channels_last_3d if is_fast else torch.contiguous_format
         self.use_bfloat16 = is_fast and has_fast_bfloat16(self.device)
-        # PyTorch sends a single float32 volume as small as ours to a plain loop on CPUs, two of them to
-        # oneDNN: computing it twice takes a fifth of the time.
         self.is_cpu = self.device.type == "cpu"
+        # PyTorch sends a single float32 volume as small as ours to a plain loop on CPUs, two of them to
+        # oneDNN: computing it twice takes a quarter of the time (`p3ch15.benchmark`, fast against plain).
         self.needs_company = is_fast and self.is_cpu and not self.use_bfloat16
         model = load_weights(LunaModel(), weights).to(self.device)
         self.model = model.to(memory_format=self.memory_format).eval()

@@ -2,13 +2,14 @@
 
 import functools
 import os
+import shutil
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
 from util.notebooks import NOTEBOOKS, execute
-from util.paths import PROJECT
+from util.paths import PROJECT, output_root
 
 # Real files for checks may stand beside the project; tests that want them skip where they are absent.
 REAL = PROJECT.parent / "shared" / "real"
@@ -43,6 +44,9 @@ def executed():
     Each runs once per session: what it trained and exported lies in the output folder then, for the
     lessons to judge what a reader gets.
     """
+
+    # The exports' table takes what is there; it shall be what this session wrote.
+    shutil.rmtree(output_root() / "exports", ignore_errors=True)
 
     @functools.cache
     def run(chapter):

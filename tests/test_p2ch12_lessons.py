@@ -4,11 +4,14 @@
 """
 
 import json
+from functools import partial
 
 import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from p2ch10.dsets import LunaDataset
+from p2ch12 import lessons
 from p2ch12.lessons import RECORD, class_loss, recall_at_precision
 from util.paths import output_root
 
@@ -68,6 +71,28 @@ def test_augmentation_improves_the_validation_loss_and_narrows_the_gap(losses):
     gap = {key: validation[-1] - training[-1] for key, (training, validation) in losses.items()}
     assert losses[True][1][-1] < losses[False][1][-1]
     assert gap[True] < gap[False]
+
+
+@pytest.mark.command
+def test_the_command_measures_every_training_and_records_it(clean_output, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(lessons, "RECORD", tmp_path / "lessons.json")
+    monkeypatch.setattr(lessons, "as_it_is", partial(lessons.as_it_is, samples=32))
+    infos = LunaDataset(val_stride=5, isValSet_bool=True).candidateInfo_list
+    few = [*(i for i in infos if i.isNodule_bool), *(i for i in infos if not i.isNodule_bool)][20:90]
+
+    def small(app):
+        return app.make_loader(LunaDataset(candidateInfo_list=few), shuffle=False)
+
+    for app_class in (lessons.BalancedLunaTrainingApp, lessons.SmallValidationApp):
+        monkeypatch.setattr(app_class, "initValDl", small)
+    options = ["--seeds", "1", "--epochs", "2", "--epoch-samples", "16", "--write"]
+    monkeypatch.setattr("sys.argv", ["lessons", *options])
+    lessons.main()
+    said = capsys.readouterr().out
+    assert all(f"seed 0  {what}" in said for what in ("as it is: ", "balanced: ", "balanced, augmented: "))
+    records = json.loads(lessons.RECORD.read_text())
+    assert [(record["seed"], record["augmented"]) for record in records] == [(0, False), (0, True)]
+    assert all(len(record[mode]) == 2 for record in records for mode in ("trn", "val"))
 
 
 def test_recall_at_precision_by_hand():

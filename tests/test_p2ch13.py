@@ -1,6 +1,7 @@
 """Chapter 13: the U-Net, ground truth grown from centres, Dice loss."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from scipy import ndimage
 from p2ch09.phantom import make_patient
 from p2ch10.dsets import getCt, xyz2irc
 from p2ch11.training import load_weights
+from p2ch13 import lessons
 from p2ch13.benchmark import SHIPPED
 from p2ch13.dsets import (
     Luna2dSegmentationDataset,
@@ -198,6 +200,15 @@ def test_fast_and_plain_segmentation_agree():
     assert plain.sum() > 100
     assert (fast == plain).mean() > 0.999
     assert (fast & plain).sum() > 0.95 * (fast | plain).sum()
+
+
+@pytest.mark.command
+def test_the_lesson_s_command_trains_and_judges(clean_output, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["lessons", "--seeds", "1", "--epochs", "1", "--samples", "16"])
+    lessons.main()
+    assert re.search(
+        r"seed 0: \d+ s of training; pixel recall 0\.\d+, .* of \d+ nodules", capsys.readouterr().out
+    )
 
 
 @pytest.mark.lesson
