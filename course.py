@@ -190,9 +190,9 @@ def main(arguments: "list[str]") -> int:
         "run": ["-m", "p2ch14.main_job"],
         "test": ["-m", "pytest"],
         "lab": ["-m", "jupyterlab", "--notebook-dir", str(PROJECT / "notebooks")],
-        "doctor": ["-m", "util.doctor"],
-        "data": ["-m", "util.data_command"],
-        "notebooks": ["-m", "util.notebooks"],
+        "doctor": ["-m", "commands.doctor"],
+        "data": ["-m", "commands.data"],
+        "notebooks": ["-m", "commands.notebooks"],
     }
     if command in ("help", "-h", "--help"):
         print(__doc__)

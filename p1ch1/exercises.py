@@ -33,7 +33,9 @@ def slope(answer):
         )
 
 
-@exercise("1.3", hint="Keep a dictionary of variables; run the cells in the order in which they were executed.")
+@exercise(
+    "1.3", hint="Keep a dictionary of variables; run the cells in the order in which they were executed."
+)
 def run_cells(answer):
     cells = ["x = 1", "x = x + 1", "y = x * 10"]
     for order in ([0, 1, 2], [0, 1, 1, 2], [0, 2, 1], [0, 1, 2, 0]):
@@ -51,7 +53,11 @@ def run_cells(answer):
 
 @exercise("1.4", hint="A GPU that computes in no time still waits for its data.")
 def epoch_seconds(answer):
-    for samples, load, compute, overlap in ((1000, 100.0, 50.0, False), (1000, 100.0, 50.0, True), (600, 30, 60, True)):
+    for samples, load, compute, overlap in (
+        (1000, 100.0, 50.0, False),
+        (1000, 100.0, 50.0, True),
+        (600, 30, 60, True),
+    ):
         slow = samples / min(load, compute) if overlap else samples / load + samples / compute
         got = answer(samples, load, compute, overlap)
         expect(
@@ -65,8 +71,12 @@ def epoch_seconds(answer):
 def better_rule(answer):
     images, labels = draw_shapes(2000, seed=987)
     got = torch.as_tensor(answer(images))
-    expect(got.shape == labels.shape, f"Answer one number per picture, shape (2000,), not {tuple(got.shape)}.")
+    expect(
+        got.shape == labels.shape, f"Answer one number per picture, shape (2000,), not {tuple(got.shape)}."
+    )
     by_hand = accuracy(rule_by_hand(images), labels)
     yours = accuracy(got.long(), labels)
     goal = 0.96
-    expect(yours >= goal, f"Your rule is right {yours:.0%} of the time, ours {by_hand:.0%}; reach {goal:.0%}.")
+    expect(
+        yours >= goal, f"Your rule is right {yours:.0%} of the time, ours {by_hand:.0%}; reach {goal:.0%}."
+    )

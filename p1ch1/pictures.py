@@ -27,7 +27,9 @@ def draw_project():
         axis.text(place, 0, text, ha="center", va="center", fontsize=9.5, bbox=box)
         axis.text(place, -0.72, chapters, ha="center", va="center", fontsize=9, color="0.35")
         if place:
-            axis.annotate("", (place - 0.42, 0), (place - 0.58, 0), arrowprops={"arrowstyle": "-|>", "lw": 1.6})
+            axis.annotate(
+                "", (place - 0.42, 0), (place - 0.58, 0), arrowprops={"arrowstyle": "-|>", "lw": 1.6}
+            )
     loop = {"arrowstyle": "-|>", "lw": 1.6, "color": ORANGE, "connectionstyle": "arc3,rad=-0.45"}
     axis.annotate("", (3.1, -0.9), (3.9, -0.9), arrowprops=loop)
     axis.text(3.5, -1.28, "again and again: training", ha="center", fontsize=9, color="0.35")

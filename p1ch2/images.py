@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from util.files import UserError
+from util.errors import UserError
 from util.paths import shown
 
 

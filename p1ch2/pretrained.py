@@ -8,7 +8,8 @@ from pathlib import Path
 
 import torch
 
-from util.files import UserError, atomic_path
+from util.errors import UserError
+from util.files import atomic_path
 
 WEIGHTS = Path(__file__).resolve().parent.parent / "data" / "p1ch2"
 

@@ -19,7 +19,8 @@ from p1ch2.captioner import NUMBER, PAD, WORDS, Captioner, encode_sentence, prep
 from p1ch2.classifier import AnimalNet, prepare
 from p1ch2.drawing import CLASSES, draw_scene, rng_for
 from p1ch2.gan import CycleGan, to_signed
-from util.files import atomic_path, main_guard
+from util.errors import main_guard
+from util.files import atomic_path
 from util.runtime import get_device, has_fast_bfloat16, seed_everything
 
 

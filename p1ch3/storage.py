@@ -5,7 +5,7 @@ import itertools
 import matplotlib.pyplot as plt
 import torch
 
-from util.files import UserError
+from util.errors import UserError
 from util.plotting import COLOURS
 
 MAX_STORAGE = 96

@@ -3,7 +3,7 @@
 import torch
 
 from p1ch4.tables import Table, load_table
-from util.files import UserError
+from util.errors import UserError
 
 COLUMNS = (
     "season", "yr", "mnth", "hr", "holiday", "weekday", "workingday", "weathersit", "temp", "atemp", "hum",

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from util.files import UserError
+from util.errors import UserError
 from util.paths import shown
 
 

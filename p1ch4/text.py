@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from util.files import UserError
+from util.errors import UserError
 from util.paths import shown
 
 # Everything that can end or surround a word in the book, without apostrophes and hyphens inside words.

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from util.files import UserError
+from util.errors import UserError
 from util.paths import shown
 
 # Distances between slices may differ by so much, in mm, before one counts as missing.

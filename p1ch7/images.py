@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 from torchvision import datasets, transforms
 
-from util.files import UserError
+from util.errors import UserError
 
 # Of the real training images of all ten classes: mean and standard deviation of red, green and blue.
 MEAN, STD = (0.4915, 0.4823, 0.4468), (0.2470, 0.2435, 0.2616)

@@ -19,7 +19,8 @@ from p1ch7.images import MEAN, STD, BirdsAndAirplanes
 from p1ch7.training import training_loop
 from p1ch8.fast import ImageSet, accuracy_on, fit
 from p1ch8.model import Net, NetPoolFirst
-from util.files import atomic_path, main_guard
+from util.errors import main_guard
+from util.files import atomic_path
 from util.runtime import get_device, has_fast_bfloat16, keep_freed_memory, seed_everything
 
 

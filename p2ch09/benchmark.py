@@ -9,7 +9,8 @@ import time
 from pathlib import Path
 
 from p2ch09.phantom import SHAPE, make_patient
-from util.files import atomic_path, main_guard
+from util.errors import main_guard
+from util.files import atomic_path
 
 FULL = (250, 512, 512)
 

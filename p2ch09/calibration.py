@@ -16,7 +16,8 @@ from scipy import ndimage
 from p2ch09.anatomy import Build
 from p2ch09.nodules import sample_count, sample_nodule
 from p2ch09.phantom import Scanner, index_of, make_patient
-from util.files import atomic_path, main_guard
+from util.errors import main_guard
+from util.files import atomic_path
 
 # Measured on LUNA16's own lists: 888 scans, 1,186 nodules, 35,192 irrelevant findings.
 DIAMETER_TABLE = {5: 4.1, 25: 5.1, 50: 6.4, 75: 9.7, 95: 18.9}

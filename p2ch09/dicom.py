@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from util.datasets import Dataset
-from util.files import UserError, atomic_path, main_guard
+from util.errors import UserError, main_guard
+from util.files import atomic_path
 from util.paths import data_root, shown
 
 # What a scanner with 12 bits stores for the lowest value; the files keep HU - INTERCEPT.

@@ -20,7 +20,8 @@ from scipy import fft
 
 from p2ch09.anatomy import Anatomy, Build, Grid, Upsampler, deposit, grow_tree, sample_build, tube_points
 from p2ch09.nodules import Nodule, draw_nodule, sample_count, sample_nodule
-from util.files import UserError, atomic_path, main_guard
+from util.errors import UserError, main_guard
+from util.files import atomic_path
 
 SHAPE = (128, 256, 256)
 # 2.25 is the root for UIDs derived from a UUID; the middle arc says "generated" to a reader.

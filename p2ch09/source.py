@@ -6,7 +6,8 @@ import shutil
 from pathlib import Path
 
 from util.datasets import Dataset, Source, _folders_below
-from util.files import UserError, atomic_path
+from util.errors import UserError
+from util.files import atomic_path
 from util.paths import data_root, shown
 
 # The course's own cohort, which stands in for LUNA16 until a real copy is there. LUNA16 has four

@@ -24,7 +24,8 @@ from p2ch10 import dsets
 from p2ch10.dsets import CROP_IRC, CandidateInfoTuple, LunaDataset, crop_window, getCt, irc2xyz
 from p2ch10.scans import read_volume
 from p2ch10.store import ScanStore
-from util.files import atomic_path, main_guard
+from util.errors import main_guard
+from util.files import atomic_path
 from util.paths import PROJECT
 
 CANDIDATES_PER_SCAN = 579

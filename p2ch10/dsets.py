@@ -17,7 +17,7 @@ from torch.utils.data import Dataset, Sampler
 from p2ch09 import luna
 from p2ch10.scans import read_volume
 from p2ch10.store import ScanStore, gigabytes
-from util.files import UserError
+from util.errors import UserError
 from util.paths import shown
 
 IrcTuple = namedtuple("IrcTuple", ["index", "row", "col"])

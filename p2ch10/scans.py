@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
-from util.files import UserError
+from util.errors import UserError
 
 AIR_HU, DENSEST_HU = -1000, 1000
 SUFFIXES = (".mhd", ".mha", ".nii", ".nii.gz", ".nrrd")

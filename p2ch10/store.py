@@ -20,7 +20,8 @@ import blosc2
 import numpy as np
 
 from p2ch10.scans import Volume, read_volume, source_fingerprint
-from util.files import UserError, remove
+from util.errors import UserError
+from util.files import remove
 from util.paths import cache_root, shown
 from util.progress import enumerateWithEstimate
 

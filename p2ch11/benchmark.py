@@ -22,7 +22,8 @@ from torch.utils.data import Dataset
 
 from p2ch10.dsets import LunaDataset, getCt
 from p2ch11.training import LunaTrainingApp
-from util.files import atomic_path, main_guard
+from util.errors import main_guard
+from util.files import atomic_path
 from util.runtime import get_device
 
 BATCH_SIZE = 32

@@ -7,7 +7,7 @@ import argparse
 
 from p2ch10.dsets import scan_paths
 from p2ch10.store import fill_store
-from util.files import main_guard
+from util.errors import main_guard
 
 
 def main(arguments=None):

@@ -25,7 +25,8 @@ from torch.utils.data import BatchSampler, DataLoader, RandomSampler, Sequential
 from p2ch10.dsets import LunaDataset
 from p2ch11.model import LunaModel
 from p2ch11.parallel import share_batch_norm
-from util.files import UserError, atomic_path, main_guard
+from util.errors import UserError, main_guard
+from util.files import atomic_path
 from util.paths import output_root, shown
 from util.progress import enumerateWithEstimate
 from util.runtime import get_device, has_fast_bfloat16, keep_freed_memory, seed_everything

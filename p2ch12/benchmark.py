@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from p2ch11.benchmark import BATCH_SIZE, measure_and_print
 from p2ch12.augment import ALL, augment, random_affine
-from util.files import main_guard
+from util.errors import main_guard
 from util.runtime import get_device, keep_freed_memory, seed_everything
 
 

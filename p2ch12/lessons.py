@@ -15,7 +15,8 @@ from p2ch10.dsets import LunaDataset
 from p2ch11.training import METRICS_LABEL_NDX, METRICS_PRED_NDX
 from p2ch12.metrics import pr_curve, roc_auc
 from p2ch12.training import BalancedLunaTrainingApp
-from util.files import atomic_path, main_guard
+from util.errors import main_guard
+from util.files import atomic_path
 from util.paths import PROJECT
 
 # Chapter 12's short recipe: small batches give more steps for the same number of crops.

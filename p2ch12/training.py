@@ -7,7 +7,7 @@ from p2ch10.dsets import LunaDataset
 from p2ch11.training import METRICS_LABEL_NDX, METRICS_PRED_NDX, LunaTrainingApp
 from p2ch12.augment import ALL, Strengths, augment
 from p2ch12.metrics import average_precision, precision_recall_f1, roc_auc
-from util.files import main_guard
+from util.errors import main_guard
 
 
 class BalancedLunaTrainingApp(LunaTrainingApp):

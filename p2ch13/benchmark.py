@@ -19,7 +19,7 @@ from p2ch10.scans import load_scan
 from p2ch11.training import load_weights
 from p2ch13.model import UNetWrapper
 from p2ch13.segment import segment, segment_plainly
-from util.files import main_guard
+from util.errors import main_guard
 from util.paths import PROJECT, data_root
 from util.runtime import get_device, has_fast_bfloat16
 

@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader
 
 from p2ch13.dsets import Luna2dSegmentationDataset, nodules_by_series, truths_of
 from p2ch13.training import SegmentationTrainingApp
-from util.files import main_guard
+from util.errors import main_guard
 
 LARGE_MM = 5.0
 

@@ -9,7 +9,7 @@ from torch import nn
 from p2ch11.training import LunaTrainingApp
 from p2ch13.dsets import Luna2dSegmentationDataset, TrainingLuna2dSegmentationDataset
 from p2ch13.model import SegmentationAugmentation, UNetWrapper
-from util.files import main_guard
+from util.errors import main_guard
 
 # Rows of the metrics tensor, one column per sample of an epoch; areas in pixels.
 METRICS_LOSS_NDX = 0

@@ -23,7 +23,8 @@ from p2ch13.benchmark import choose_scan
 from p2ch13.segment import lung_windows, segment_plainly, trusted
 from p2ch14 import grouping
 from p2ch14.nodule_analysis import SHIPPED_CLASSIFIER, NoduleAnalysisApp, threshold_of
-from util.files import atomic_path, main_guard
+from util.errors import main_guard
+from util.files import atomic_path
 
 SAME_MM = 2.0  # two nodules closer than this are one
 SECONDS, GIGABYTES, FASTER = 15, 2.0, 5

@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional as F
 
 from p2ch10.dsets import CROP_IRC, LunaDataset, getCtRawCandidate, open_stored
-from util.files import UserError
+from util.errors import UserError
 
 SPACING_IRC = (1.25, 0.7, 0.7)  # mm per voxel of a scaled crop, about the middle of LUNA16's scans
 

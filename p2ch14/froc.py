@@ -19,7 +19,8 @@ from pathlib import Path
 
 import numpy as np
 
-from util.files import UserError, atomic_path, main_guard
+from util.errors import UserError, main_guard
+from util.files import atomic_path
 from util.paths import shown
 
 FP_RATES = (0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)

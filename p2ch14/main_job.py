@@ -26,7 +26,8 @@ from p2ch14.nodule_analysis import (
 )
 from p2ch14.report import scan_section, write_report
 from p2ch14.scoring import irrelevant_findings, print_validation, score_scan, threshold_for, truth_by_series
-from util.files import atomic_path, main_guard
+from util.errors import main_guard
+from util.files import atomic_path
 from util.paths import output_root, shown
 from util.runtime import get_device
 

@@ -27,7 +27,8 @@ from p2ch11.model import LunaModel
 from p2ch11.training import load_weights
 from p2ch12.metrics import roc_auc, roc_curve
 from p2ch14.dsets import MalignantLunaDataset
-from util.files import UserError, atomic_path, main_guard
+from util.errors import UserError, main_guard
+from util.files import atomic_path
 from util.paths import shown
 from util.runtime import get_device
 

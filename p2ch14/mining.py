@@ -22,7 +22,8 @@ from p2ch14.malignancy import judge
 from p2ch14.nodule_analysis import NoduleAnalysisApp, series_of
 from p2ch14.refined import without_irrelevant
 from p2ch14.scoring import irrelevant_findings, is_irrelevant, truth_by_series
-from util.files import UserError, atomic_path, main_guard
+from util.errors import UserError, main_guard
+from util.files import atomic_path
 from util.progress import enumerateWithEstimate
 
 HARD = 0.02  # what is no nodule is hard from this probability on

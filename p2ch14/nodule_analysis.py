@@ -31,7 +31,8 @@ from p2ch14.close_look import CLOSE_IRC, CloseLookModel
 from p2ch14.dsets import scaled_crop
 from p2ch14.grouping import WAYS, beside_lungs, group_voxels
 from p2ch14.malignancy import load_malignancy, size_weights_of, with_size
-from util.files import UserError, atomic_path, main_guard
+from util.errors import UserError, main_guard
+from util.files import atomic_path
 from util.paths import PROJECT, shown
 from util.progress import enumerateWithEstimate
 from util.runtime import get_device, has_fast_bfloat16

@@ -23,7 +23,7 @@ from p2ch13.dsets import (
 )
 from p2ch13.training import SegmentationTrainingApp
 from p2ch14.scoring import irrelevant_findings, is_irrelevant
-from util.files import main_guard
+from util.errors import main_guard
 
 SLICE_SHARE = 0.75  # a ball reaches at least this share of a voxel's edge from its centre, so none is empty
 

@@ -11,7 +11,7 @@ from p2ch10.dsets import LunaDataset
 from p2ch14.close_look import CLOSE_IRC, CloseLookModel
 from p2ch14.dsets import scaled_candidate
 from p2ch14.mining import HardExampleTrainingApp
-from util.files import main_guard
+from util.errors import main_guard
 
 
 class CloseLunaDataset(LunaDataset):

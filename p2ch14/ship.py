@@ -29,7 +29,7 @@ from p2ch14.refined import RefinedSegmentationTrainingApp
 from p2ch14.scoring import irrelevant_findings, print_validation, threshold_for, truth_by_series
 from p2ch14.second_look import SecondLookTrainingApp
 from p2ch14.training import MalignancyTrainingApp
-from util.files import UserError, main_guard
+from util.errors import UserError, main_guard
 from util.paths import data_root, output_root, shown
 from util.progress import enumerateWithEstimate
 

@@ -13,7 +13,7 @@ from p2ch12.metrics import roc_auc
 from p2ch12.training import BalancedLunaTrainingApp
 from p2ch14.dsets import MalignantLunaDataset
 from p2ch14.malignancy import MalignancyModel, plot_rocs
-from util.files import UserError, main_guard
+from util.errors import UserError, main_guard
 
 
 class MalignancyTrainingApp(BalancedLunaTrainingApp):

@@ -25,7 +25,8 @@ from contextlib import contextmanager
 import numpy as np
 import psutil
 
-from util.files import UserError, atomic_path, main_guard
+from util.errors import UserError, main_guard
+from util.files import atomic_path
 from util.paths import PROJECT
 
 SERVERS = {

@@ -21,7 +21,8 @@ from p2ch11.model import LunaModel
 from p2ch11.training import load_weights
 from p2ch12.training import BalancedLunaTrainingApp
 from p3ch15.exports import NETWORKS, area, evaluation_crops, in_batches, open_export, quiet, to_onnx
-from util.files import atomic_path, main_guard
+from util.errors import main_guard
+from util.files import atomic_path
 from util.paths import PROJECT, output_root
 
 SMALL_CHANNELS = 4

@@ -33,7 +33,8 @@ from p3ch15.exports import (
     to_scripted,
     to_traced,
 )
-from util.files import UserError, atomic_path, main_guard
+from util.errors import UserError, main_guard
+from util.files import atomic_path
 from util.paths import output_root, shown
 
 # What an export must keep to: logits where the arithmetic is float32, the ranking where it is not.

@@ -28,7 +28,8 @@ from p2ch11.model import LunaModel
 from p2ch11.training import load_weights
 from p2ch12.metrics import roc_auc
 from p2ch13.model import UNetWrapper
-from util.files import UserError, atomic_path
+from util.errors import UserError
+from util.files import atomic_path
 from util.paths import PROJECT, shown
 
 SHIPPED = PROJECT / "data" / "p2ch14"

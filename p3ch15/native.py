@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from util.files import UserError, main_guard
+from util.errors import UserError, main_guard
 from util.paths import PROJECT, cache_root, shown
 
 SOURCES = PROJECT / "p3ch15" / "cpp"

@@ -46,7 +46,7 @@ from p3ch15.batching import Batcher, Overloaded
 from p3ch15.server_input import read_crop
 from p3ch15.server_jobs import WINDOWS, ScanJobs, WatchedAnalysis, example_scan
 from p3ch15.server_reader import MAX_VOXELS
-from util.files import UserError, main_guard
+from util.errors import UserError, main_guard
 from util.paths import output_root
 from util.runtime import get_device, has_fast_bfloat16
 

@@ -10,7 +10,7 @@ from pathlib import PurePosixPath
 
 import numpy as np
 
-from util.files import UserError
+from util.errors import UserError
 
 CROP_SHAPE = (32, 48, 48)
 _VOXELS = int(np.prod(CROP_SHAPE))

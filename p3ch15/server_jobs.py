@@ -30,7 +30,8 @@ from p2ch14.nodule_analysis import NoduleAnalysisApp, write_json
 from p3ch15.batching import Overloaded
 from p3ch15.server_input import kind_of_upload, plain_name
 from p3ch15.server_reader import MAX_VOXELS
-from util.files import UserError, atomic_path, remove
+from util.errors import UserError
+from util.files import atomic_path, remove
 from util.paths import PROJECT
 
 WINDOWS = {"lung": (-1200, 300), "soft": (-160, 240)}  # HU shown as black and white

@@ -22,7 +22,7 @@ import SimpleITK as sitk
 
 from p2ch10.scans import read_volume
 from p3ch15.server_input import kind_of_upload, plain_name
-from util.files import UserError, main_guard
+from util.errors import UserError, main_guard
 
 MAX_VOXELS = 512 * 512 * 1000
 MAX_FILES = 4000

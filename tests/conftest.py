@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from util.notebooks import NOTEBOOKS, execute
+from commands.notebooks import NOTEBOOKS, execute
 from util.paths import PROJECT, output_root
 
 # Real files for checks may stand beside the project; tests that want them skip where they are absent.

@@ -11,7 +11,7 @@ import psutil
 import pytest
 import torch
 
-from util import doctor
+from commands import doctor
 
 Usage = namedtuple("Usage", "total used free")
 

@@ -5,7 +5,7 @@ import re
 import nbformat
 import pytest
 
-from util.notebooks import NOTEBOOKS
+from commands.notebooks import NOTEBOOKS
 
 PATHS = sorted(NOTEBOOKS.glob("p*.ipynb"))
 

@@ -15,7 +15,7 @@ from torchvision import models
 from p1ch2 import captioner, drawing, gan, gan_game, imagenet, measure, pretrained, train
 from p1ch2.classifier import AnimalNet, prepare, preprocess
 from p1ch2.images import load_image
-from util.files import UserError
+from util.errors import UserError
 from util.paths import PROJECT
 
 

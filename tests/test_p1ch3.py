@@ -9,7 +9,7 @@ from p1ch3.devices import best_seconds, time_moves, time_products
 from p1ch3.dtypes import dtype_rows
 from p1ch3.quantized import QuantizedTensor
 from p1ch3.storage import describe, draw_storage, element_offsets, shares_storage, storage_values
-from util.files import UserError
+from util.errors import UserError
 
 
 @st.composite

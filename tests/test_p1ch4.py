@@ -25,7 +25,7 @@ from p1ch4.images import channel_statistics, images_in, load_batch, load_image, 
 from p1ch4.tables import Table, load_table, one_hot
 from p1ch4.text import load_text, one_hot_characters, sentences_of, without_frame, words_of
 from p1ch4.volumes import list_series, load_dicom_series
-from util.files import UserError
+from util.errors import UserError
 from util.paths import PROJECT
 
 
@@ -558,7 +558,7 @@ def test_loaders_on_the_real_files(real_data, monkeypatch):
 @pytest.mark.lesson
 def test_the_notebook_runs_on_the_real_files(real_data):
     code = (
-        "from util.notebooks import execute, NOTEBOOKS\n"
+        "from commands.notebooks import execute, NOTEBOOKS\n"
         "notebook, _ = execute(next(NOTEBOOKS.glob('p1ch4_*.ipynb')))\n"
         "print(''.join(o.get('text', '') for c in notebook.cells for o in c.get('outputs', [])))"
     )

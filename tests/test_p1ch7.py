@@ -15,7 +15,7 @@ from p1ch7 import cifar10, draw
 from p1ch7.images import CIFAR10, MEAN, STD, BirdsAndAirplanes, denormalize, to_normalized_tensor
 from p1ch7.training import accuracy, count_parameters, fully_connected, shift, training_loop
 from p1ch8.fast import ImageSet, accuracy_on, fit
-from util.files import UserError
+from util.errors import UserError
 
 SEEDS = (0, 1, 2)
 

@@ -18,7 +18,7 @@ from p2ch09.calibration import agrees, auc, body_and_lung_masks, compare_lists
 from p2ch09.nodules import sample_nodule
 from p2ch09.phantom import Scanner, crop_at, index_of, make_patient, series_uid, write_cohort
 from p2ch09.source import problem_with_scan
-from util.files import UserError
+from util.errors import UserError
 from util.paths import PROJECT
 
 SMALL = (64, 128, 128)

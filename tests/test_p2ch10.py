@@ -34,7 +34,7 @@ from p2ch10.dsets import (
 )
 from p2ch10.scans import load_scan, read_volume, source_fingerprint
 from p2ch10.store import ScanStore, fill_store
-from util.files import UserError
+from util.errors import UserError
 from util.paths import PROJECT
 
 SHAPE = (40, 64, 72)

@@ -16,7 +16,7 @@ from p2ch10.dsets import CandidateInfoTuple, LunaDataset
 from p2ch11.model import LunaBlock, LunaModel
 from p2ch11.parallel import SharedBatchNorm, share_batch_norm
 from p2ch11.training import METRICS_SIZE, LunaTrainingApp, load_weights
-from util.files import UserError
+from util.errors import UserError
 
 PUBLISHED = json.loads((Path(__file__).parent / "published_checkpoints.json").read_text())
 

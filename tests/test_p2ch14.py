@@ -27,7 +27,7 @@ from p2ch14.close_look import CLOSE_IRC, CloseLookModel
 from p2ch14.nodule_analysis import Finding, NoduleAnalysisApp, ScanResult
 from p2ch14.report import scan_section, write_report
 from p2ch14.scoring import Score, match, match_and_score, score_scan, threshold_for
-from util.files import UserError
+from util.errors import UserError
 from util.paths import PROJECT
 
 

@@ -22,7 +22,7 @@ from p2ch14.froc import (
     read_table,
 )
 from p2ch14.nodule_analysis import Finding, ScanResult
-from util.files import UserError
+from util.errors import UserError
 from util.paths import PROJECT
 
 # --- the slow, obvious implementation -----------------------------------------------------------------

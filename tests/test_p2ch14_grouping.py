@@ -19,7 +19,7 @@ from p2ch13.model import UNetWrapper
 from p2ch14 import nodule_analysis
 from p2ch14.grouping import BEYOND_MM, SAME_MM, beside_lungs, group_voxels
 from p2ch14.nodule_analysis import Finding, NoduleAnalysisApp, distinct, grouping_of, write_mask
-from util.files import UserError
+from util.errors import UserError
 
 SHAPE = (9, 12, 14)
 

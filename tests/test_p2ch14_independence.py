@@ -9,7 +9,7 @@ from p2ch14.dsets import MalignantLunaDataset
 from p2ch14.main_job import THRESHOLD_SCANS, VAL_STRIDE
 from p2ch14.nodule_analysis import series_of
 from p2ch14.ship import REPORTED_SCANS, REPORTED_SEED, SCANS, SEED, TUNING_SCANS, cohort
-from util.files import UserError
+from util.errors import UserError
 
 
 @pytest.fixture(scope="module")

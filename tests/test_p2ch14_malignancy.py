@@ -35,7 +35,7 @@ from p2ch14.malignancy import (
     with_size,
 )
 from p2ch14.training import MalignancyTrainingApp
-from util.files import UserError
+from util.errors import UserError
 
 both_classes = st.lists(
     st.tuples(st.booleans(), st.integers(0, 6), st.floats(3, 30)), min_size=2, max_size=40

@@ -17,7 +17,7 @@ from p2ch14.dsets import SPACING_IRC
 from p2ch14.mining import HardExampleTrainingApp, kept, label_findings
 from p2ch14.nodule_analysis import series_of
 from p2ch14.second_look import CloseLunaDataset, SecondLookTrainingApp
-from util.files import UserError
+from util.errors import UserError
 
 points = st.tuples(*[st.integers(-20, 20).map(float)] * 3)
 

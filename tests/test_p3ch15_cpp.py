@@ -9,7 +9,7 @@ from p1ch2.gan import to_pictures, to_signed
 from p1ch2.measure import draw_four_legged
 from p3ch15 import native
 from p3ch15.exports import NETWORKS, evaluation_crops, to_traced
-from util.files import UserError
+from util.errors import UserError
 
 pytestmark = pytest.mark.skipif(
     bool(native.missing_tools()), reason=f"no {' and no '.join(native.missing_tools())} here"

@@ -23,7 +23,7 @@ from p3ch15.exports import (
 )
 from p3ch15.native import missing_tools
 from p3ch15.tracing import SecondLook, SecondLookCond
-from util.files import UserError
+from util.errors import UserError
 from util.paths import PROJECT, output_root
 
 

@@ -11,7 +11,7 @@ from p3ch15.efficiency import calibration_crops
 from p3ch15.exports import NETWORKS, evaluation_crops, in_batches, open_export
 from p3ch15.mobile.pte import quantized, require_executorch, write_both
 from p3ch15.mobile.slices import SliceConv, SliceLunaModel
-from util.files import UserError
+from util.errors import UserError
 from util.paths import PROJECT
 
 

@@ -608,7 +608,7 @@ def link(name):
 )  # fmt: skip
 def test_archives_that_are_refused(tmp_path, files, reason):
     from p3ch15.server_reader import read_upload
-    from util.files import UserError
+    from util.errors import UserError
 
     (tmp_path / "secret.raw").write_bytes(bytes(16))
     folder = tmp_path / "job"

@@ -16,7 +16,8 @@ import pytest
 import torch
 
 from util.datasets import Dataset, Source
-from util.files import UserError, atomic_path, main_guard
+from util.errors import UserError, main_guard
+from util.files import atomic_path
 from util.paths import PROJECT
 from util.progress import enumerateWithEstimate
 from util.runtime import get_device, seed_everything

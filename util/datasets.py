@@ -12,7 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from util.files import UserError, atomic_path, is_full, remove
+from util.errors import UserError
+from util.files import atomic_path, is_full, remove
 from util.paths import data_root, generated_root, shown
 
 

@@ -1,6 +1,5 @@
 """Writes that survive a crash: to a temporary name first, then one atomic rename."""
 
-import errno
 import glob
 import os
 import platform
@@ -12,15 +11,10 @@ from pathlib import Path
 
 import psutil
 
+from util.errors import FULL
+from util.errors import UserError as UserError  # where other checks look for it
+
 MACHINE = f"{zlib.crc32(platform.node().encode()):08x}"  # process numbers mean nothing on another one
-FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}  # Windows knows no disk quota
-
-
-class UserError(Exception):
-    """Bad input, said in one sentence: what was wrong, where, how to fix it.
-
-    Commands print the sentence and exit with status 2 (see `main_guard`).
-    """
 
 
 @contextmanager
@@ -63,30 +57,3 @@ def is_full(folder, error=None) -> bool:
     if isinstance(error, OSError) and error.errno is not None:
         return error.errno in FULL
     return shutil.disk_usage(folder).free < 1_000_000
-
-
-def main_guard(main):
-    """Run a command's `main()`: a `UserError` becomes one line on stderr and exit status 2.
-
-    So does a disk that is full or cannot be written.
-    """
-    import sys
-
-    try:
-        sys.exit(main() or 0)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
-    except OSError as error:
-        if error.errno not in FULL | {errno.EROFS, errno.EACCES}:
-            raise
-        where = f" '{error.filename}'" if error.filename else " a file"
-        print(
-            f"error: cannot write{where} ({error.strerror}); make room or choose another folder "
-            "(COURSE_OUTPUT, COURSE_GENERATED and COURSE_CACHE move the course's own)",
-            file=sys.stderr,
-        )
-        sys.exit(2)
-    except KeyboardInterrupt:
-        print("stopped", file=sys.stderr)
-        sys.exit(130)

@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import torch
 
-from util.files import UserError
+from util.errors import UserError
 
 
 def get_device(name: str | None = None) -> torch.device:

@@ -18,7 +18,8 @@ import torch
 
 from p3ch15.exports import NETWORKS, area, evaluation_crops, in_batches, quiet
 from p3ch15.mobile.slices import SliceLunaModel
-from util.files import UserError, atomic_path, main_guard
+from util.errors import UserError, main_guard
+from util.files import atomic_path
 from util.paths import output_root, shown
 
 

@@ -10,7 +10,7 @@ import os
 import subprocess
 import sys
 
-from util.files import UserError, main_guard
+from util.errors import UserError, main_guard
 from util.paths import PROJECT
 
 

@@ -12,7 +12,7 @@ from starlette.responses import JSONResponse
 
 from p3ch15.server import CropClassifier
 from p3ch15.server_input import read_crop
-from util.files import UserError
+from util.errors import UserError
 
 
 @serve.deployment(

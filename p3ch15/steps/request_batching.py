@@ -14,7 +14,7 @@ from p2ch14.nodule_analysis import SHIPPED_CLASSIFIER
 from p3ch15.batching import Batcher, Overloaded
 from p3ch15.server_input import read_crop
 from p3ch15.steps.hello_world import serve
-from util.files import UserError
+from util.errors import UserError
 
 
 def create_app(weights=SHIPPED_CLASSIFIER, model=None, max_batch=8) -> Flask:

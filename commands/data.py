@@ -3,7 +3,7 @@
 import argparse
 
 from util.datasets import all_datasets
-from util.files import UserError, main_guard
+from util.errors import UserError, main_guard
 from util.paths import data_root, shown
 
 

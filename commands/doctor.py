@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from packaging.requirements import Requirement
 
-from util.files import UserError, main_guard
+from util.errors import UserError, main_guard
 from util.paths import PROJECT, cache_root, data_root, generated_root, output_root, shown
 
 

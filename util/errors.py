@@ -1,0 +1,38 @@
+"""Errors in one sentence: what was wrong, where, how to mend it; and the guard that commands run under."""
+
+import errno
+import sys
+
+FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}  # Windows knows no disk quota
+
+
+class UserError(Exception):
+    """Bad input, said in one sentence: what was wrong, where, how to fix it.
+
+    Commands print the sentence and exit with status 2 (see `main_guard`).
+    """
+
+
+def main_guard(main):
+    """Run a command's `main()`: a `UserError` becomes one line on stderr and exit status 2.
+
+    So does a disk that is full or cannot be written.
+    """
+    try:
+        sys.exit(main() or 0)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except OSError as error:
+        if error.errno not in FULL | {errno.EROFS, errno.EACCES}:
+            raise
+        where = f" '{error.filename}'" if error.filename else " a file"
+        print(
+            f"error: cannot write{where} ({error.strerror}); make room or choose another folder "
+            "(COURSE_OUTPUT, COURSE_GENERATED and COURSE_CACHE move the course's own)",
+            file=sys.stderr,
+        )
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        sys.exit(130)
