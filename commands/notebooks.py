@@ -54,6 +54,9 @@ def refresh(path) -> float:
             data.pop("application/vnd.jupyter.widget-view+json", None)
             if "image/png" in data:
                 data["image/png"] = _smaller_png(data["image/png"])
+                # For those who cannot see the figure; nbconvert and site builders read it here.
+                if "alt" in cell.metadata:
+                    output.metadata["image/png"] = {"alt": cell.metadata["alt"]}
     notebook.metadata.pop("widgets", None)
     with atomic_path(path) as temporary:
         temporary.write_text(nbformat.writes(notebook) + "\n", encoding="utf-8")
