@@ -5,6 +5,7 @@ import io
 import os
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 import nbformat
 from nbclient import NotebookClient
@@ -16,13 +17,24 @@ from util.paths import PROJECT
 NOTEBOOKS = PROJECT / "notebooks"
 
 
-def execute(path, timeout: float = 600):
+class Executed(NamedTuple):
+    """What `execute` gives."""
+
+    notebook: nbformat.NotebookNode  # with the outputs of this run
+    seconds: float
+    then: str  # what the code after the last cell printed, or the error it ended in
+
+
+def execute(path, timeout: float = 600, then: str = "") -> Executed:
     """Run every cell of the notebook at `path` in a fresh kernel, in the notebooks' folder.
 
-    Returns (notebook with outputs, seconds). Cells tagged `raises-exception` may fail; any other
-    failure raises `nbclient.exceptions.CellExecutionError`.
+    then: code to run in the same kernel after the last cell; it is no part of the notebook returned.
+    Cells tagged `raises-exception` may fail; any other failure raises
+    `nbclient.exceptions.CellExecutionError`.
     """
     notebook = nbformat.read(path, as_version=4)
+    if then:
+        notebook.cells.append(nbformat.v4.new_code_cell(then, metadata={"tags": ["raises-exception"]}))
     client = NotebookClient(
         notebook,
         config=Config({"KernelManager": {"transport_encryption": "auto"}}),
@@ -33,13 +45,26 @@ def execute(path, timeout: float = 600):
     )
     start = time.perf_counter()
     client.execute(env=dict(os.environ, PYTHONPATH=str(PROJECT)))
-    return notebook, time.perf_counter() - start
+    seconds = time.perf_counter() - start
+    printed = outputs_text(notebook.cells.pop()) if then else ""
+    return Executed(notebook, seconds, printed)
+
+
+def outputs_text(cell) -> str:
+    """All that a code cell printed or showed as text, and the errors it ended in."""
+    parts = []
+    for output in cell.get("outputs", []):
+        parts.append(output.get("text", ""))
+        parts.append(output.get("data", {}).get("text/plain", ""))
+        if output.output_type == "error":
+            parts.append(f"{output.ename}: {output.evalue}")
+    return "".join(parts)
 
 
 def refresh(path) -> float:
     """Execute the notebook at `path` and write it back with fresh outputs; returns the seconds it took."""
     path = Path(path)
-    notebook, seconds = execute(path)
+    notebook, seconds, _ = execute(path)
     notebook.metadata = nbformat.from_dict(
         {
             "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import settings
 
 from commands.notebooks import NOTEBOOKS, execute
+from util.claims import judging_cell
 from util.paths import PROJECT, output_root
 
 # Real files for checks may stand beside the project; tests that want them skip where they are absent.
@@ -39,10 +40,11 @@ def clean_output(tmp_path, monkeypatch) -> Path:
 
 @pytest.fixture(scope="session")
 def executed():
-    """`executed("p2ch12")`: that chapter's notebook with the outputs of a clean kernel, and the seconds it took.
+    """`executed("p2ch12")`: that chapter's notebook, executed (`commands.notebooks.Executed`).
 
     Each runs once per session: what it trained and exported lies in the output folder then, for the
-    lessons to judge what a reader gets.
+    lessons to judge what a reader gets. Where the chapter has a table of claims, `then` is what judging
+    it in the notebook's kernel printed.
     """
 
     # The exports' table takes what is there; it shall be what this session wrote.
@@ -51,6 +53,7 @@ def executed():
     @functools.cache
     def run(chapter):
         (path,) = NOTEBOOKS.glob(f"{chapter}_*.ipynb")
-        return execute(path)
+        has_claims = (PROJECT / chapter / "claims.py").is_file()
+        return execute(path, then=judging_cell(f"{chapter}.claims") if has_claims else "")
 
     return run

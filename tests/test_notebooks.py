@@ -5,24 +5,16 @@ import re
 import nbformat
 import pytest
 
-from commands.notebooks import NOTEBOOKS
+from commands.notebooks import NOTEBOOKS, outputs_text
 
 PATHS = sorted(NOTEBOOKS.glob("p*.ipynb"))
-
-
-def outputs_text(cell):
-    parts = []
-    for output in cell.get("outputs", []):
-        parts.append(output.get("text", ""))
-        parts.append(output.get("data", {}).get("text/plain", ""))
-    return "".join(parts)
 
 
 @pytest.mark.parametrize("path", PATHS, ids=lambda p: p.stem)
 def test_committed_notebook_is_clean(path):
     notebook = nbformat.read(path, as_version=4)
     nbformat.validate(notebook)
-    assert path.stat().st_size <= 500_000
+    assert path.stat().st_size <= 800_000
     code = [cell for cell in notebook.cells if cell.cell_type == "code" and cell.source.strip()]
     assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
     for cell in code:
@@ -36,7 +28,7 @@ def test_committed_notebook_is_clean(path):
 @pytest.mark.notebook
 @pytest.mark.parametrize("path", PATHS, ids=lambda p: p.stem)
 def test_notebook_runs(path, capsys, executed):
-    notebook, seconds = executed(path.stem.partition("_")[0])
+    notebook, seconds, _ = executed(path.stem.partition("_")[0])
     with capsys.disabled():
         print(f"\n{path.stem}: {seconds:.1f} s", end=" ")
     checks = [cell for cell in notebook.cells if re.search(r"^check\(", cell.source, re.M)]
