@@ -546,7 +546,7 @@ def write_cohort(out, scans, seed, shape=SHAPE, *, processes=None, richness=1, m
     Scan n lands in `subset{n % 10}`, as LUNA16 spreads its scans over ten folders. richness: how many
     LUNA16 scans' nodules each patient has. masks: write the nodules' exact voxels beside each scan.
     """
-    from util.progress import enumerateWithEstimate
+    from util.util import enumerateWithEstimate
 
     out = Path(out)
     if scans < 1:
@@ -558,11 +558,11 @@ def write_cohort(out, scans, seed, shape=SHAPE, *, processes=None, richness=1, m
     processes = processes or min(os.cpu_count() or 1, scans, 8)
     if processes == 1:
         results = map(_scan_job, jobs)
-        patients = [p for _, p in enumerateWithEstimate(results, "patients", total=scans)]
+        patients = [p for _, p in enumerateWithEstimate(results, "patients", iter_len=scans)]
     else:
         with ProcessPoolExecutor(processes) as pool:
             results = pool.map(_scan_job, jobs)
-            patients = [p for _, p in enumerateWithEstimate(results, "patients", total=scans)]
+            patients = [p for _, p in enumerateWithEstimate(results, "patients", iter_len=scans)]
     _write_lists(out, patients)
 
 

@@ -19,9 +19,9 @@ from p2ch10.scans import read_volume
 from p2ch10.store import ScanStore, gigabytes
 from util.errors import UserError
 from util.paths import shown
+from util.util import IrcTuple, XyzTuple, xyz2irc
+from util.util import irc2xyz as irc2xyz  # chapter 10 teaches it; readers import it from here
 
-IrcTuple = namedtuple("IrcTuple", ["index", "row", "col"])
-XyzTuple = namedtuple("XyzTuple", ["x", "y", "z"])
 CROP_IRC = (32, 48, 48)
 
 CandidateInfoTuple = namedtuple(
@@ -31,26 +31,6 @@ CandidateInfoTuple = namedtuple(
 CandidateInfoTuple.__doc__ = (
     """One candidate: is it a nodule, annotated, malignant; mm; where (patient mm, LPS)."""
 )
-
-
-def irc2xyz(coord_irc, origin_xyz, vxSize_xyz, direction_a) -> XyzTuple:
-    """Voxel index (index, row, column; may be fractional) to patient coordinates in mm (chapter 10).
-
-    direction_a: (3, 3); its columns point along the array's x, y and z axes.
-    """
-    steps_mm = np.asarray(coord_irc, dtype=float)[::-1] * np.asarray(vxSize_xyz, dtype=float)
-    return XyzTuple(*(np.asarray(direction_a, dtype=float) @ steps_mm + np.asarray(origin_xyz)).tolist())
-
-
-def xyz2irc(coord_xyz, origin_xyz, vxSize_xyz, direction_a) -> IrcTuple:
-    """Patient coordinates in mm to the nearest voxel (index, row, column), as ints; may lie outside.
-
-    The inverse of `irc2xyz`: subtract, then rotate back (the inverse matrix comes first), then divide.
-    """
-    offset_mm = np.asarray(coord_xyz, dtype=float) - np.asarray(origin_xyz, dtype=float)
-    steps = np.linalg.solve(np.asarray(direction_a, dtype=float), offset_mm) / np.asarray(vxSize_xyz)
-    # Half-way cases go up, as in ITK.
-    return IrcTuple(*(math.floor(c + 0.5) for c in steps[::-1].tolist()))
 
 
 def crop_window(center_irc, width_irc, shape):

@@ -23,7 +23,7 @@ from p2ch10.scans import Volume, read_volume, source_fingerprint
 from util.errors import UserError
 from util.files import remove
 from util.paths import cache_root, shown
-from util.progress import enumerateWithEstimate
+from util.util import enumerateWithEstimate
 
 # LZ4 is the fastest to read, at any level. The bit shuffle puts the nearly constant high bits side by side.
 CPARAMS = {"codec": blosc2.Codec.LZ4, "clevel": 9, "filters": [blosc2.Filter.BITSHUFFLE], "nthreads": 1}
@@ -242,7 +242,7 @@ def fill_store(sources, processes=2, store=None, show_bar=None) -> int:
 
     with ThreadPoolExecutor(max(processes, 1)) as pool:
         for _ in enumerateWithEstimate(
-            pool.map(add, missing), "storing scans", total=len(missing), shown=show_bar
+            pool.map(add, missing), "storing scans", iter_len=len(missing), shown=show_bar
         ):
             pass
     return len(missing)

@@ -28,8 +28,8 @@ from p2ch11.parallel import share_batch_norm
 from util.errors import UserError, main_guard
 from util.files import atomic_path
 from util.paths import output_root, shown
-from util.progress import enumerateWithEstimate
 from util.runtime import get_device, has_fast_bfloat16, keep_freed_memory, seed_everything
+from util.util import enumerateWithEstimate
 
 # Rows of the metrics tensor, one column per sample of an epoch.
 METRICS_LABEL_NDX = 0
@@ -253,7 +253,9 @@ class LunaTrainingApp:
         # Metrics stay on the device until the epoch ends: fetching each batch would stall a GPU.
         metrics_g = torch.zeros(self.metrics_size, total * batch_size, device=self.device)
         filled = 0
-        for batch_ndx, batch_tup in enumerateWithEstimate(loader, f"epoch {epoch_ndx} {what}", total=total):
+        for batch_ndx, batch_tup in enumerateWithEstimate(
+            loader, f"epoch {epoch_ndx} {what}", iter_len=total
+        ):
             if batch_ndx >= total:
                 break
             if is_training:

@@ -5,8 +5,8 @@ import torch
 from scipy import ndimage
 
 from p2ch13.dsets import nodule_box
-from p2ch13.model import UNet
 from util.exercises import exercise, expect
+from util.unet import UNet
 
 
 @exercise("13.1", hint="Twice the overlap, divided by the sum of both areas.")
@@ -44,7 +44,7 @@ def check_context(with_context):
 )
 def check_receptive_field(receptive_field):
     for depth in (2, 3, 4):
-        model = UNet(1, 1, depth=depth, wf=2).eval()
+        model = UNet(1, 1, depth=depth, wf=2, padding=True, batch_norm=True).eval()
         size = 128
         with torch.no_grad():
             for parameter in model.parameters():

@@ -1,73 +1,10 @@
-"""The U-Net of chapter 13 (Ronneberger, Fischer, Brox 2015), adapted to slices of a CT scan."""
+"""`util.unet`'s U-Net adapted to slices of a CT scan, and its augmentation (chapter 13)."""
 
 import torch
 from torch import nn
 
 from p2ch12.augment import Strengths, random_affine, transform
-
-
-class UNet(nn.Module):
-    """A U-Net with padding, so that the output is as large as the input.
-
-    in_channels -> n_classes, `depth` levels, 2**wf channels in the first. (N, in_channels, H, W) ->
-    (N, n_classes, H, W); H and W must be multiples of 2**(depth - 1). Only what the published
-    weights need is here: average pooling down, 2×2 transposed convolution up, batch norm after ReLU.
-    """
-
-    def __init__(self, in_channels=7, n_classes=1, depth=3, wf=4):
-        super().__init__()
-        channels = [2 ** (wf + level) for level in range(depth)]
-        self.down_path = nn.ModuleList(
-            UNetConvBlock(before, after) for before, after in zip([in_channels, *channels], channels)
-        )
-        self.up_path = nn.ModuleList(
-            UNetUpBlock(below, here) for below, here in zip(channels[:0:-1], channels[-2::-1])
-        )
-        self.last = nn.Conv2d(channels[0], n_classes, kernel_size=1)
-
-    def forward(self, x):
-        bridges = []
-        for level, down in enumerate(self.down_path):
-            x = down(x)
-            if level < len(self.down_path) - 1:
-                bridges.append(x)
-                x = nn.functional.avg_pool2d(x, 2)
-        for up in self.up_path:
-            x = up(x, bridges.pop())
-        return self.last(x)
-
-
-class UNetConvBlock(nn.Module):
-    """Twice: 3×3 convolution, ReLU, batch norm. (N, in_size, H, W) -> (N, out_size, H, W)"""
-
-    def __init__(self, in_size, out_size):
-        super().__init__()
-        self.block = nn.Sequential(
-            nn.Conv2d(in_size, out_size, kernel_size=3, padding=1),
-            nn.ReLU(inplace=True),
-            nn.BatchNorm2d(out_size),
-            nn.Conv2d(out_size, out_size, kernel_size=3, padding=1),
-            nn.ReLU(inplace=True),
-            nn.BatchNorm2d(out_size),
-        )
-
-    def forward(self, x):
-        return self.block(x)
-
-
-class UNetUpBlock(nn.Module):
-    """Doubles the edge, joins the bridge from the way down, convolves.
-
-    (N, in_size, H/2, W/2) and bridge (N, out_size, H, W) -> (N, out_size, H, W)
-    """
-
-    def __init__(self, in_size, out_size):
-        super().__init__()
-        self.up = nn.ConvTranspose2d(in_size, out_size, kernel_size=2, stride=2)
-        self.conv_block = UNetConvBlock(2 * out_size, out_size)
-
-    def forward(self, x, bridge):
-        return self.conv_block(torch.cat([self.up(x), bridge], dim=1))
+from util.unet import UNet
 
 
 class UNetWrapper(nn.Module):
@@ -75,13 +12,22 @@ class UNetWrapper(nn.Module):
 
     `forward` takes (N, 7, H, W) float HU in [-1000, 1000], the slice and three on each side, and
     answers (N, 1, H, W) probabilities for the middle slice. Parameter names and shapes are those of
-    the book's published weights.
+    the book's published weights; the arguments are those of `util.unet.UNet`.
     """
 
-    def __init__(self, in_channels=7, n_classes=1, depth=3, wf=4):
+    def __init__(
+        self,
+        in_channels=7,
+        n_classes=1,
+        depth=3,
+        wf=4,
+        padding=True,
+        batch_norm=True,
+        up_mode="upconv",
+    ):
         super().__init__()
         self.input_batchnorm = nn.BatchNorm2d(in_channels)
-        self.unet = UNet(in_channels, n_classes, depth, wf)
+        self.unet = UNet(in_channels, n_classes, depth, wf, padding, batch_norm, up_mode)
         self.final = nn.Sigmoid()
         self._init_weights()
 

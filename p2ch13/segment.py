@@ -5,7 +5,7 @@ import torch
 from scipy import ndimage
 
 from p2ch13.dsets import CONTEXT_SLICES, slices_with_context
-from util.progress import enumerateWithEstimate
+from util.util import enumerateWithEstimate
 
 AIR_HU = -500
 ROOM_HU = -950  # lung is denser than the air around the patient

@@ -24,7 +24,7 @@ from p2ch14.refined import without_irrelevant
 from p2ch14.scoring import irrelevant_findings, is_irrelevant, truth_by_series
 from util.errors import UserError, main_guard
 from util.files import atomic_path
-from util.progress import enumerateWithEstimate
+from util.util import enumerateWithEstimate
 
 HARD = 0.02  # what is no nodule is hard from this probability on
 AMBIGUOUS_MM = 3.0  # a centre that misses the nodule by less than this teaches neither

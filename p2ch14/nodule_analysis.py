@@ -34,8 +34,8 @@ from p2ch14.malignancy import load_malignancy, size_weights_of, with_size
 from util.errors import UserError, main_guard
 from util.files import atomic_path
 from util.paths import PROJECT, shown
-from util.progress import enumerateWithEstimate
 from util.runtime import get_device, has_fast_bfloat16
+from util.util import enumerateWithEstimate
 
 CROP_IRC = (32, 48, 48)
 SHIPPED = PROJECT / "data" / "p2ch14"

@@ -31,7 +31,7 @@ from p2ch14.second_look import SecondLookTrainingApp
 from p2ch14.training import MalignancyTrainingApp
 from util.errors import UserError, main_guard
 from util.paths import data_root, output_root, shown
-from util.progress import enumerateWithEstimate
+from util.util import enumerateWithEstimate
 
 RICHNESS = 3  # LUNA16 scans' nodules in each patient
 SCANS, SEED = 480, 100

@@ -19,7 +19,6 @@ from util.datasets import Dataset, Source
 from util.errors import UserError, main_guard
 from util.files import atomic_path
 from util.paths import PROJECT
-from util.progress import enumerateWithEstimate
 from util.runtime import get_device, seed_everything
 
 
@@ -288,9 +287,3 @@ def test_unusable_device_is_one_sentence():
     with pytest.raises(UserError, match="doctor"):
         get_device("toaster")
     assert get_device("cpu") == torch.device("cpu")
-
-
-@pytest.mark.parametrize("shown", [True, False])
-def test_enumerate_with_estimate_is_enumerate(shown, capsys):
-    assert list(enumerateWithEstimate("abc", "letters", start_ndx=1, shown=shown)) == list(enumerate("abc"))
-    assert ("letters" in capsys.readouterr().err) == shown
