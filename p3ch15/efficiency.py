@@ -8,19 +8,28 @@ All of it on generated patients.
 
 import argparse
 import copy
-import time
 import zlib
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import torch
 from torch import nn
 from torch.nn.utils import prune
 
 from p2ch11.model import LunaModel
 from p2ch11.training import load_weights
 from p2ch12.training import BalancedLunaTrainingApp
-from p3ch15.exports import NETWORKS, area, evaluation_crops, in_batches, open_export, quiet, to_onnx
+from p3ch15.chatter import quiet
+from p3ch15.evaluation import (
+    area,
+    calibration_crops,
+    evaluation_crops,
+    in_batches,
+    milliseconds,
+    weights_bytes,
+    zipped_bytes,
+)
+from p3ch15.formats import open_export, to_onnx
+from p3ch15.networks import NETWORKS
 from util.errors import main_guard
 from util.files import atomic_path
 from util.paths import PROJECT, output_root
@@ -41,11 +50,6 @@ class SmallLunaTrainingApp(BalancedLunaTrainingApp):
 
     def initModel(self):
         return self.to_device(LunaModel(conv_channels=SMALL_CHANNELS))
-
-
-def calibration_crops(count=64):
-    """Crops (count, 1, 32, 48, 48) from training scans, half of them nodules: what ranges are taken from."""
-    return evaluation_crops(count, held_out=False)[0]
 
 
 def to_int8_onnx(path, calibration) -> Path:
@@ -95,27 +99,6 @@ def pruned(model, share) -> nn.Module:
     for module, name in targets:
         prune.remove(module, name)  # the mask becomes part of the weights
     return model.eval()
-
-
-def weights_bytes(model) -> int:
-    """Bytes of all parameters and buffers."""
-    return sum(t.nbytes for t in model.state_dict().values())
-
-
-def zipped_bytes(model) -> int:
-    """Bytes of the same, compressed: the only place where scattered zeros are a saving."""
-    return len(zlib.compress(b"".join(t.numpy().tobytes() for t in model.state_dict().values())))
-
-
-def milliseconds(run, crop, repeats=10) -> float:
-    """Median time of `run(crop)` over `repeats` calls, after two to warm up."""
-    times = []
-    with torch.inference_mode():
-        for _ in range(repeats + 2):
-            start = time.perf_counter()
-            run(crop)
-            times.append(time.perf_counter() - start)
-    return 1e3 * sorted(times[2:])[repeats // 2]
 
 
 @dataclass

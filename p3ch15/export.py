@@ -19,20 +19,12 @@ from pathlib import Path
 import torch
 
 from p3ch15 import native
-from p3ch15.efficiency import calibration_crops, milliseconds, to_int8_onnx
-from p3ch15.exports import (
-    NETWORKS,
-    SHIPPED,
-    area,
-    evaluation_crops,
-    in_batches,
-    network_named,
-    open_export,
-    to_onnx,
-    to_package,
-    to_scripted,
-    to_traced,
-)
+from p3ch15.efficiency import to_int8_onnx
+from p3ch15.evaluation import area, calibration_crops, evaluation_crops, in_batches, milliseconds
+from p3ch15.formats import open_export, to_onnx, to_package, to_scripted, to_traced
+from p3ch15.mobile.pte import write_both
+from p3ch15.mobile.runtime import require_executorch
+from p3ch15.networks import NETWORKS, SHIPPED_CLASSIFIER, network_named
 from util.errors import UserError, main_guard
 from util.files import atomic_path
 from util.paths import output_root, shown
@@ -82,8 +74,7 @@ def write_exports(folder, networks=None) -> list[Path]:
 
 def _is_current(path) -> bool:
     """Whether the export is there, and no older than the weights that it should hold."""
-    weights = SHIPPED / "classification.safetensors"
-    return path.is_file() and path.stat().st_mtime >= weights.stat().st_mtime
+    return path.is_file() and path.stat().st_mtime >= SHIPPED_CLASSIFIER.stat().st_mtime
 
 
 def measure(folder, crops, is_nodule) -> list[Line]:
@@ -137,8 +128,6 @@ def measure(folder, crops, is_nodule) -> list[Line]:
             add(name, path, logits=logits_in_cpp(path, crops))
 
     try:
-        from p3ch15.mobile.pte import require_executorch, write_both
-
         require_executorch()
     except UserError as error:
         print(error)

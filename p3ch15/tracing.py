@@ -1,15 +1,15 @@
 """Where tracing goes wrong, and two ways to mend it (chapter 15, "Scripting the gaps of traceability").
 
-A second look: crops of which the classifier is unsure are judged once more, mirrored, and the two answers
-averaged. Whether there is a second look depends on the *values*, and that is what tracing cannot see.
+Test-time augmentation for some: crops of which the classifier is unsure are computed once more, mirrored, and
+the two answers averaged. Whether that happens depends on the *values*, and that is what tracing cannot see.
 """
 
 import torch
 from torch import nn
 
 
-class SecondLook(nn.Module):
-    """`model` (a `LunaModel`), with a mirrored second look for a batch that holds unsure crops.
+class FlipWhenUnsure(nn.Module):
+    """`model` (a `LunaModel`), averaged with its answer to mirror images where it is unsure.
 
     (N, 1, 32, 48, 48) HU -> (N, 2) logits. unsure: probabilities from `unsure` to 1 - `unsure` are.
     Works in eager PyTorch and scripted; traced, it silently keeps whichever way the example went.
@@ -30,7 +30,7 @@ class SecondLook(nn.Module):
         return logits
 
 
-class SecondLookCond(SecondLook):
+class FlipWhenUnsureCond(FlipWhenUnsure):
     """The same with `torch.cond`, which `torch.export` understands: both ways become part of the graph."""
 
     def forward(self, crops):

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from p2ch11.model import LunaModel
-from p3ch15.server import create_app
+from p3ch15.server.app import create_app
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,9 @@ from PIL import Image
 from p1ch2.gan import to_pictures, to_signed
 from p1ch2.measure import draw_four_legged
 from p3ch15 import native
-from p3ch15.exports import NETWORKS, evaluation_crops, to_traced
+from p3ch15.evaluation import evaluation_crops
+from p3ch15.formats import to_traced
+from p3ch15.networks import NETWORKS
 from util.errors import UserError
 
 pytestmark = pytest.mark.skipif(

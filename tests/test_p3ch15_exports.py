@@ -7,22 +7,13 @@ import pytest
 import torch
 
 from p3ch15 import export
-from p3ch15.efficiency import pruned, small_model, weights_bytes, zipped_bytes
+from p3ch15.efficiency import pruned, small_model
+from p3ch15.evaluation import area, evaluation_crops, in_batches, weights_bytes, zipped_bytes
 from p3ch15.export import AUC_WITHIN, INT8_SHARE, LOGITS_WITHIN, Line, measure
-from p3ch15.exports import (
-    NETWORKS,
-    area,
-    evaluation_crops,
-    in_batches,
-    network_named,
-    open_export,
-    to_onnx,
-    to_package,
-    to_scripted,
-    to_traced,
-)
+from p3ch15.formats import open_export, to_onnx, to_package, to_scripted, to_traced
 from p3ch15.native import missing_tools
-from p3ch15.tracing import SecondLook, SecondLookCond
+from p3ch15.networks import NETWORKS, network_named
+from p3ch15.tracing import FlipWhenUnsure, FlipWhenUnsureCond
 from util.errors import UserError
 from util.paths import PROJECT, output_root
 
@@ -109,7 +100,7 @@ def test_tracing_keeps_one_way_and_scripting_both(classifier, held_out):
     assert 3 <= is_unsure.sum() <= 97
     sure = crops[~is_unsure][:3]
     mixed = torch.cat([crops[~is_unsure][:2], crops[is_unsure][:3]])
-    model = SecondLook(classifier).eval()
+    model = FlipWhenUnsure(classifier).eval()
     with torch.no_grad():
         traced, scripted = torch.jit.trace(model, sure), torch.jit.script(model)
         assert torch.equal(traced(sure), model(sure))
@@ -118,7 +109,7 @@ def test_tracing_keeps_one_way_and_scripting_both(classifier, held_out):
             torch.testing.assert_close(scripted(batch), model(batch), atol=1e-5, rtol=0)
         with pytest.raises(Exception, match="data-dependent"):
             torch.export.export(model, (sure,))
-        program = torch.export.export(SecondLookCond(classifier).eval(), (sure,)).module()
+        program = torch.export.export(FlipWhenUnsureCond(classifier).eval(), (sure,)).module()
         torch.testing.assert_close(program(sure), model(sure), atol=1e-5, rtol=0)
         torch.testing.assert_close(program(mixed[:3]), model(mixed[:3]), atol=1e-5, rtol=0)
     # The second look changes what it should change, and nothing else.

@@ -27,7 +27,7 @@ from waitress.channel import ClientDisconnected
 from p2ch11.model import LunaModel
 from p2ch11.training import load_weights
 from p2ch14.nodule_analysis import SHIPPED_CLASSIFIER
-from p3ch15.server import _Channel
+from p3ch15.server.front import _Channel
 from util.paths import PROJECT
 
 REQUESTS = 2000

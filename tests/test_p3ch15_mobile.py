@@ -7,10 +7,12 @@ from hypothesis import strategies as st
 from torch import nn
 
 from p2ch11.model import LunaModel
-from p3ch15.efficiency import calibration_crops
-from p3ch15.exports import NETWORKS, evaluation_crops, in_batches, open_export
-from p3ch15.mobile.pte import quantized, require_executorch, write_both
+from p3ch15.evaluation import calibration_crops, evaluation_crops, in_batches
+from p3ch15.formats import open_export
+from p3ch15.mobile.pte import quantized, write_both
+from p3ch15.mobile.runtime import require_executorch
 from p3ch15.mobile.slices import SliceConv, SliceLunaModel
+from p3ch15.networks import NETWORKS
 from util.errors import UserError
 from util.paths import PROJECT
 

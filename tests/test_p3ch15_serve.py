@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 import torch
 
-from p3ch15.exports import NETWORKS, in_batches
+from p3ch15.evaluation import in_batches
+from p3ch15.networks import NETWORKS
 from util.paths import PROJECT
 
 

@@ -16,8 +16,9 @@ import torch
 from p2ch11.model import LunaModel
 from p2ch11.training import load_weights
 from p2ch14.nodule_analysis import SHIPPED_CLASSIFIER, NoduleAnalysisApp, load_scan, threshold_of
-from p3ch15.batching import Batcher, Overloaded, TooLate
-from p3ch15.server import CropClassifier, close_app, create_app
+from p3ch15.classifier import CropClassifier
+from p3ch15.server.app import close_app, create_app
+from p3ch15.server.batching import Batcher, Overloaded, TooLate
 
 TOLERANCE = 0.02  # of a probability in bfloat16
 
@@ -470,7 +471,7 @@ def test_pictures_show_the_front_up_however_a_scan_is_stored(scan):
     from types import SimpleNamespace
 
     from p2ch10.dsets import Ct
-    from p3ch15.server_jobs import describe, place
+    from p3ch15.server.pictures import describe, place
 
     ct = Ct(scan["mhd"])
     turned = SimpleNamespace(
@@ -519,7 +520,7 @@ class StubAnalysis:
 
 
 def test_a_job_may_be_deleted_as_soon_as_it_ends(tmp_path):
-    from p3ch15.server_jobs import ScanJobs
+    from p3ch15.server.jobs import ScanJobs
 
     jobs = ScanJobs(StubAnalysis(), tmp_path)
     for _ in range(3):  # with a slow disk, the worker is still at it when the client sees the end
@@ -534,7 +535,7 @@ def test_a_job_may_be_deleted_as_soon_as_it_ends(tmp_path):
 
 
 def test_jobs_survive_a_restart_and_do_not_pile_up(tmp_path, scan):
-    from p3ch15.server_jobs import ScanJobs
+    from p3ch15.server.jobs import ScanJobs
 
     upload = scan["files"]["nifti"].read_bytes()
     analysis = StubAnalysis()
@@ -607,7 +608,7 @@ def link(name):
     ],
 )  # fmt: skip
 def test_archives_that_are_refused(tmp_path, files, reason):
-    from p3ch15.server_reader import read_upload
+    from p3ch15.server.reader import read_upload
     from util.errors import UserError
 
     (tmp_path / "secret.raw").write_bytes(bytes(16))
@@ -626,7 +627,7 @@ def test_archives_that_are_refused(tmp_path, files, reason):
 def test_header_of_a_stranger_is_written_anew(tmp_path):
     """Two lines name the voxels: which one a reader takes must not matter."""
     from p2ch10.scans import read_volume
-    from p3ch15.server_reader import read_upload
+    from p3ch15.server.reader import read_upload
 
     voxels = np.arange(27, dtype="<i2").reshape(3, 3, 3)
     header = HEADER.format(3) + "ElementDataFile = a.raw\nElementDataFile = /etc/passwd\nPosition = 1 2 3\n"
@@ -712,7 +713,7 @@ def browser(tmp_path_factory):
 @pytest.fixture(scope="module")
 def served(app):
     """The application's address, under waitress in a thread."""
-    from p3ch15.server import Server
+    from p3ch15.server.front import Server
 
     server = Server(app, port=0, drain_s=5)
     thread = threading.Thread(target=server.run)

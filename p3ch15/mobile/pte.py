@@ -7,43 +7,19 @@ networks on held-out crops, and says how they compare.
 """
 
 import argparse
-import contextlib
-import io
-import os
-import tempfile
 import time
 from pathlib import Path
 
 import torch
 
-from p3ch15.exports import NETWORKS, area, evaluation_crops, in_batches, quiet
+from p3ch15.chatter import quiet
+from p3ch15.evaluation import area, calibration_crops, evaluation_crops, in_batches
+from p3ch15.mobile.runtime import open_pte, require_executorch
 from p3ch15.mobile.slices import SliceLunaModel
-from util.errors import UserError, main_guard
+from p3ch15.networks import NETWORKS
+from util.errors import main_guard
 from util.files import atomic_path
 from util.paths import output_root, shown
-
-
-def require_executorch():
-    """Raise a `UserError` that says what to install, unless ExecuTorch and torchao are there."""
-    try:
-        with quiet():
-            import executorch.exir  # noqa: F401
-            import torchao  # noqa: F401
-    except ImportError as error:
-        raise UserError("this needs ExecuTorch: python -m pip install executorch torchao") from error
-
-
-@contextlib.contextmanager
-def native_chatter_hidden():
-    """Hide what ExecuTorch's C++ prints about the processor, to Python's standard error or to the real one."""
-    with tempfile.TemporaryFile() as sink, contextlib.redirect_stderr(io.StringIO()):
-        saved = os.dup(2)
-        try:
-            os.dup2(sink.fileno(), 2)
-            yield
-        finally:
-            os.dup2(saved, 2)
-            os.close(saved)
 
 
 def quantized(model, calibration):
@@ -87,28 +63,6 @@ def to_pte(model, example, path) -> Path:
     return Path(path)
 
 
-def open_pte(path):
-    """A function that runs the `.pte` at `path`: a batch (N, ...) in, a list with one tensor out.
-
-    The file itself takes one sample at a time, as an application on a phone would.
-    """
-    require_executorch()
-    with quiet(), native_chatter_hidden():
-        from executorch.runtime import Runtime
-
-        program = Runtime.get().load_program(str(path))
-        method = program.load_method("forward")
-    hidden = [native_chatter_hidden()]  # for the first call only, which starts the threads
-
-    def run(batch):
-        with hidden.pop() if hidden else contextlib.nullcontext():
-            # The outputs lie in memory that the next call overwrites: hence the clone.
-            outputs = [method.execute([sample.contiguous()])[0].clone() for sample in batch.split(1)]
-        return [torch.cat(outputs)]
-
-    return run
-
-
 def write_both(folder, calibration, network=None):
     """Write the classifier in float and in 8 bits; returns both paths.
 
@@ -127,14 +81,11 @@ def main(arguments=None):
     parser.add_argument("--out", default=None, help="folder, default output/mobile")
     options = parser.parse_args(arguments)
     require_executorch()
-    from p3ch15.efficiency import calibration_crops
-    from p3ch15.exports import open_export
-
     crops, is_nodule = evaluation_crops(100)
     eager = in_batches(NETWORKS["classification"].build(), crops)
     print(f"{'file':42} {'KB':>6} {'ms a crop':>10} {'AUC':>7}  largest difference of a logit")
     for path in write_both(options.out or output_root() / "mobile", calibration_crops()):
-        run = open_export(path)
+        run = open_pte(path)
         run(crops[:1])
         start = time.perf_counter()
         logits = in_batches(run, crops)

@@ -11,7 +11,7 @@ import bentoml
 import numpy as np
 import torch
 
-from p3ch15.server import CropClassifier
+from p3ch15.classifier import CropClassifier
 
 
 @bentoml.service(workers=1, traffic={"timeout": 30, "max_concurrency": 256})

@@ -10,8 +10,8 @@ from ray import serve
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 
-from p3ch15.server import CropClassifier
-from p3ch15.server_input import read_crop
+from p3ch15.classifier import CropClassifier
+from p3ch15.server.inputs import read_crop
 from util.errors import UserError
 
 

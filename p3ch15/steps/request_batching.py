@@ -10,9 +10,9 @@ from flask import Flask, jsonify, request
 
 from p2ch11.model import LunaModel
 from p2ch11.training import load_weights
-from p2ch14.nodule_analysis import SHIPPED_CLASSIFIER
-from p3ch15.batching import Batcher, Overloaded
-from p3ch15.server_input import read_crop
+from p3ch15.networks import SHIPPED_CLASSIFIER
+from p3ch15.server.batching import Batcher, Overloaded
+from p3ch15.server.inputs import read_crop
 from p3ch15.steps.hello_world import serve
 from util.errors import UserError
 

@@ -3,7 +3,7 @@
     python -m p3ch15.steps.traced_model --port 8000 [MODEL.pt]
 
 The server needs no Python source of the network any more, only the file. TorchScript is deprecated since
-PyTorch 2.10; `torch.export` takes its place, and `p3ch15.exports` writes both.
+PyTorch 2.10; `torch.export` takes its place, and `p3ch15.formats` writes both.
 """
 
 import sys
@@ -15,7 +15,7 @@ import torch
 
 from p2ch11.model import LunaModel
 from p2ch11.training import load_weights
-from p2ch14.nodule_analysis import SHIPPED_CLASSIFIER
+from p3ch15.networks import SHIPPED_CLASSIFIER
 from p3ch15.steps.hello_world import serve
 from p3ch15.steps.request_batching import create_app as create_batching_app
 

@@ -6,35 +6,31 @@ read, `scan.mhd` and `scan.raw`, `findings.json`, `report.html`, and `job.json`,
 starts anew learns of it.
 """
 
-import functools
-import io
 import json
 import logging
 import secrets
 import shutil
 import subprocess
 import sys
-import tempfile
 import threading
 import time
-import zipfile
 from collections import deque
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from p2ch10.dsets import Ct
-from p2ch14.nodule_analysis import NoduleAnalysisApp, write_json
-from p3ch15.batching import Overloaded
-from p3ch15.server_input import kind_of_upload, plain_name
-from p3ch15.server_reader import MAX_VOXELS
+from p2ch14.nodule_analysis import write_json
+from p2ch14.report import scan_section, write_report
+from p3ch15.server.batching import Overloaded
+from p3ch15.server.inputs import kind_of_upload, plain_name
+from p3ch15.server.pictures import describe, place
+from p3ch15.server.reader import MAX_VOXELS
 from util.errors import UserError
 from util.files import atomic_path, remove
 from util.paths import PROJECT
 
-WINDOWS = {"lung": (-1200, 300), "soft": (-160, 240)}  # HU shown as black and white
 READ_SECONDS = 180
 _log = logging.getLogger("p3ch15")
 
@@ -44,7 +40,7 @@ class Job:
     """One uploaded scan. state: waiting, running, done or failed; share: of the work done, 0 to 1.
 
     scan: what the viewer must know (`slices`, `rows`, `columns`, `row_mm`, `column_mm`, `z_mm`).
-    findings: the nodules, each with its place in the pictures that `ScanJobs.picture` draws.
+    findings: the nodules, each with its place in the pictures that `pictures.slice_png` draws.
     """
 
     number: str
@@ -61,33 +57,6 @@ class Job:
     @property
     def is_finished(self):
         return self.state in ("done", "failed")
-
-
-class WatchedAnalysis(NoduleAnalysisApp):
-    """Chapter 14's analysis, which calls `watch(stage, share)` after every batch of its networks."""
-
-    def __init__(self, *args, **kwargs):
-        super().__init__(*args, **kwargs)
-        self.watch = lambda stage, share: None
-        self._stage, self._total, self._done = "", 1, 0
-        for model in (self.seg_model, self.cls_model):
-            model.register_forward_hook(self._count)
-
-    def segment_ct(self, ct, batch_size=None):
-        self._begin("segmentation", len(ct.hu_a))
-        return super().segment_ct(ct, batch_size)
-
-    def classify_candidates(self, ct, findings, batch_size=None):
-        self._begin("classification", len(findings))
-        return super().classify_candidates(ct, findings, batch_size)
-
-    def _begin(self, stage, total):
-        self._stage, self._total, self._done = stage, max(total, 1), 0
-        self.watch(stage, 0.0)
-
-    def _count(self, _model, inputs, _outputs):
-        self._done += len(inputs[0])
-        self.watch(self._stage, min(self._done / self._total, 1.0))
 
 
 class ScanJobs:
@@ -153,19 +122,6 @@ class ScanJobs:
     def path(self, job, name) -> Path:
         return self.folder / job.number / name
 
-    def picture(self, job, index, window="lung") -> bytes:
-        """Slice `index` of a finished job as PNG, the patient's front up, `WINDOWS[window]` from black to white."""
-        import PIL.Image
-
-        shape = job.scan["slices"], job.scan["rows"], job.scan["columns"]
-        hu = np.memmap(self.path(job, "scan.raw"), "<i2", mode="r", shape=shape)[index]
-        hu = hu[tuple(slice(None, None, step) for step in job.scan["steps"])]
-        black, white = WINDOWS[window]
-        grey = np.clip((hu.astype(np.float32) - black) * (255 / (white - black)), 0, 255).astype(np.uint8)
-        buffer = io.BytesIO()
-        PIL.Image.fromarray(grey).save(buffer, "PNG", compress_level=1)
-        return buffer.getvalue()
-
     def delete(self, job):
         """Forget a finished job, its files too."""
         with self._changed:
@@ -222,17 +178,15 @@ class ScanJobs:
         result = self.analysis.analyse(ct, job.name)
         threshold = self.analysis.threshold
         job.stage, job.share = "report", 0.94
-        from p2ch14.report import scan_section, write_report
-
         write_report(self.path(job, "report.html"), [scan_section(ct, result, threshold)])
         write_json(self.path(job, "findings.json"), [result], threshold)
         job.scan = describe(ct)
         job.findings = [place(ct, job.scan, nodule) for nodule in result.nodules(threshold)]
 
     def _read(self, job):
-        """Let another process open the stranger's file (see `p3ch15.server_reader`)."""
+        """Let another process open the stranger's file (see `p3ch15.server.reader`)."""
         upload, folder = self.path(job, "upload").resolve(), (self.folder / job.number).resolve()
-        command = [sys.executable, "-m", "p3ch15.server_reader", upload, folder, "--max-voxels"]
+        command = [sys.executable, "-m", "p3ch15.server.reader", upload, folder, "--max-voxels"]
         try:
             said = subprocess.run(
                 [*command, str(self.max_voxels)],
@@ -279,46 +233,3 @@ class ScanJobs:
             self._jobs[job.number] = job
             if not job.is_finished:
                 self._waiting.append(job)
-
-
-def describe(ct) -> dict:
-    """What a viewer must know of a scan; `steps` are -1 for rows or columns that a picture shows reversed.
-
-    A picture shows the patient's front above and the right side on the left. Scans may be stored otherwise.
-    """
-    slices, rows, columns = ct.hu_a.shape
-    direction = np.asarray(ct.direction_a)
-    steps = [-1 if direction[1, 1] < -0.5 else 1, -1 if direction[0, 0] < -0.5 else 1]
-    return {
-        "slices": slices, "rows": rows, "columns": columns, "steps": steps,
-        "row_mm": float(ct.vxSize_xyz.y), "column_mm": float(ct.vxSize_xyz.x), "slice_mm": float(ct.vxSize_xyz.z),
-        "z_first_mm": float(ct.origin_xyz.z), "z_step_mm": float(direction[2, 2] * ct.vxSize_xyz.z),
-    }  # fmt: skip
-
-
-def place(ct, scan, nodule) -> dict:
-    """A finding as the page wants it: `slice`, `row`, `column` in the pictures, and its measures."""
-    index, row, column = (float(c) for c in nodule.center_irc)
-    row_step, column_step = scan["steps"]
-    return {
-        "slice": index,
-        "row": row if row_step > 0 else scan["rows"] - 1 - row,
-        "column": column if column_step > 0 else scan["columns"] - 1 - column,
-        "center_xyz": [round(float(c), 1) for c in nodule.center_xyz],
-        "diameter_mm": round(float(nodule.diameter_mm), 1),
-        "probability": round(float(nodule.probability), 4),
-        "malignancy": None if nodule.malignancy is None else round(float(nodule.malignancy), 3),
-    }
-
-
-@functools.cache
-def example_scan() -> bytes:
-    """A small generated scan (no real person) as a zip of .mhd and .zraw, for readers who have none at hand."""
-    from p2ch09.phantom import make_patient, write_scan
-
-    buffer = io.BytesIO()
-    with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(buffer, "w") as archive:
-        write_scan(make_patient(3, (64, 192, 192), nodules=4), Path(folder))
-        for path in sorted(Path(folder).iterdir()):
-            archive.write(path, path.name)
-    return buffer.getvalue()

@@ -1,6 +1,6 @@
 """Opens an uploaded scan, in a process of its own (chapter 15, "What we want from deployment").
 
-    python -m p3ch15.server_reader UPLOAD FOLDER [--max-voxels N] [--max-files N]
+    python -m p3ch15.server.reader UPLOAD FOLDER [--max-voxels N] [--max-files N]
 
 A stranger's file goes through a zip library, an image library in C++ and megabytes of parsing; any of these
 may crash or ask for all memory. So the server does not open it: this process does, with limits on memory
@@ -21,7 +21,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from p2ch10.scans import read_volume
-from p3ch15.server_input import kind_of_upload, plain_name
+from p3ch15.server.inputs import kind_of_upload, plain_name
 from util.errors import UserError, main_guard
 
 MAX_VOXELS = 512 * 512 * 1000

@@ -1,4 +1,4 @@
-"""The course's networks outside Python (chapter 15, "Exporting models").
+"""The course's networks outside Python (chapter 15, "Exporting models"): one function for each file format.
 
 Four ways, each a function that writes one file, and `open_export`, which runs any of them:
 
@@ -7,119 +7,22 @@ Four ways, each a function that writes one file, and `open_export`, which runs a
 * `to_traced`    `.pt`    TorchScript, by tracing an example   (deprecated)
 * `to_scripted`  `.pt`    TorchScript, by reading the source   (deprecated)
 
-ExecuTorch's `.pte` is written by `p3ch15.mobile`.
+ExecuTorch's `.pte` is written by `p3ch15.mobile`; `p3ch15.export` is the command that writes and measures all.
 """
 
-import contextlib
-import io
-import logging
 import os
-import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import nn
 
-from p1ch2.pretrained import stripe_generator
-from p2ch10.dsets import LunaDataset
-from p2ch11.model import LunaModel
-from p2ch11.training import load_weights
-from p2ch12.metrics import roc_auc
-from p2ch13.model import UNetWrapper
+from p3ch15.chatter import quiet
+from p3ch15.mobile.runtime import open_pte
+from p3ch15.networks import Network
 from util.errors import UserError
 from util.files import atomic_path
-from util.paths import PROJECT, shown
-
-SHIPPED = PROJECT / "data" / "p2ch14"
-
-
-@dataclass(frozen=True)
-class Network:
-    """What an exporter must know of a network.
-
-    build() answers it with the shipped weights, in evaluation mode; example(n) an input of n samples.
-    edges: which dimensions besides the batch may vary, always in multiples of 4.
-    """
-
-    name: str
-    build: Callable[[], nn.Module]
-    example: Callable[[int], torch.Tensor]
-    input_name: str
-    output_names: tuple[str, ...]
-    edges: tuple[int, ...] = ()
-
-    def dynamic_shapes(self):
-        """The dimensions that may vary, as `torch.export` wants to be told (one entry per input)."""
-        dims = {0: torch.export.Dim("batch", min=1, max=4096)}
-        for place, name in zip(self.edges, ("height", "width")):
-            dims[place] = 4 * torch.export.Dim(f"{name}_quarter", min=4, max=1024)
-        return (dims,)
-
-
-def _noise(low, high, *shape):
-    """(*shape) uniform numbers, always the same."""
-    return low + (high - low) * torch.rand(shape, generator=torch.Generator().manual_seed(15))
-
-
-def _shipped(model, name):
-    return load_weights(model, SHIPPED / f"{name}.safetensors").eval()
-
-
-NETWORKS = {
-    network.name: network
-    for network in (
-        Network(
-            "classification",
-            lambda: _shipped(LunaModel(), "classification"),
-            lambda n: _noise(-1000, 1000, n, 1, 32, 48, 48),
-            "crops",
-            ("logits", "probabilities"),
-        ),
-        Network(
-            "segmentation",
-            lambda: _shipped(UNetWrapper(), "segmentation"),
-            lambda n: _noise(-1000, 1000, n, 7, 64, 64),
-            "slices",
-            ("probabilities",),
-            edges=(2, 3),
-        ),
-        Network(
-            "generator",
-            lambda: stripe_generator().eval(),
-            lambda n: _noise(-1, 1, n, 3, 64, 64),
-            "pictures",
-            ("striped",),
-            edges=(2, 3),
-        ),
-    )
-}
-
-
-def network_named(name) -> Network:
-    """`NETWORKS[name]`, or a `UserError` that lists the names."""
-    if name not in NETWORKS:
-        raise UserError(f"there is no network {name!r}; choose one of {', '.join(NETWORKS)}")
-    return NETWORKS[name]
-
-
-@contextlib.contextmanager
-def quiet():
-    """Silence what exporters say about themselves: deprecations (said in the text), progress, missing GPUs."""
-    disabled = logging.root.manager.disable
-    logging.disable(logging.CRITICAL)
-    try:
-        sink = io.StringIO()
-        with (
-            warnings.catch_warnings(),
-            contextlib.redirect_stdout(sink),
-            contextlib.redirect_stderr(sink),
-        ):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(disabled)
+from util.paths import shown
 
 
 def to_onnx(network: Network, path, model=None) -> Path:
@@ -255,32 +158,4 @@ def _open_package(path, _threads):
 
 
 def _open_pte(path, _threads):
-    from p3ch15.mobile.pte import open_pte
-
     return open_pte(path)
-
-
-def evaluation_crops(count=100, nodules=None, held_out=True):
-    """(crops (count, 1, 32, 48, 48) HU, is nodule (count,) bool), ordered by scan.
-
-    From scans that no network was trained on, or with held_out=False from the others. nodules: how many of
-    them are nodules, default half; at most as many as there are.
-    """
-    split = LunaDataset(val_stride=5, isValSet_bool=held_out)
-    nodules = min(count // 2 if nodules is None else nodules, len(split.pos_list))
-    chosen = split.pos_list[:nodules] + split.negative_list[: count - nodules]
-    chosen.sort(key=lambda info: info.series_uid)  # scan after scan: each is opened once
-    items = LunaDataset(candidateInfo_list=chosen, sortby_str="series_uid").__getitems__(range(len(chosen)))
-    return torch.stack([item[0] for item in items]), torch.stack([item[1] for item in items])[:, 1].bool()
-
-
-def in_batches(run, inputs, size=32) -> torch.Tensor:
-    """The first output of `run` on all `inputs`, a batch at a time."""
-    with torch.inference_mode():
-        outputs = [run(part) for part in inputs.split(size)]
-    return torch.cat([out if isinstance(out, torch.Tensor) else out[0] for out in outputs])
-
-
-def area(logits, is_nodule) -> float:
-    """Area under the ROC curve of logits (N, 2) against is_nodule (N,)."""
-    return roc_auc(torch.as_tensor(is_nodule), (logits[:, 1] - logits[:, 0]).double())

@@ -1,0 +1,69 @@
+"""What a network is worth and what it costs: held-out crops, areas under the ROC curve, times, sizes."""
+
+import time
+import zlib
+
+import torch
+
+from p2ch10.dsets import LunaDataset
+from p2ch12.metrics import roc_auc
+
+
+def evaluation_crops(count=100, nodules=None, held_out=True):
+    """(crops (count, 1, 32, 48, 48) HU, is nodule (count,) bool), ordered by scan.
+
+    From scans that no network was trained on, or with held_out=False from the others. nodules: how many of
+    them are nodules, default half; at most as many as there are.
+    """
+    split = LunaDataset(val_stride=5, isValSet_bool=held_out)
+    nodules = min(count // 2 if nodules is None else nodules, len(split.pos_list))
+    chosen = split.pos_list[:nodules] + split.negative_list[: count - nodules]
+    chosen.sort(key=lambda info: info.series_uid)  # scan after scan: each is opened once
+    items = LunaDataset(candidateInfo_list=chosen, sortby_str="series_uid").__getitems__(range(len(chosen)))
+    return torch.stack([item[0] for item in items]), torch.stack([item[1] for item in items])[:, 1].bool()
+
+
+def calibration_crops(count=64):
+    """Crops (count, 1, 32, 48, 48) from training scans, half of them nodules: what ranges are taken from."""
+    return evaluation_crops(count, held_out=False)[0]
+
+
+def in_batches(run, inputs, size=32) -> torch.Tensor:
+    """`run` on all `inputs`, `size` at a time: what it answers, end to end, (N, ...).
+
+    run: a module, or a function such as `open_export` gives. Of a tuple the first part is kept: the logits
+    of our classifiers, which answer (logits, probabilities).
+    """
+    with torch.inference_mode():
+        outputs = [run(part) for part in inputs.split(size)]
+    return torch.cat([out if isinstance(out, torch.Tensor) else out[0] for out in outputs])
+
+
+def area(logits, is_nodule) -> float:
+    """Area under the ROC curve of logits (N, 2) against is_nodule (N,)."""
+    return roc_auc(torch.as_tensor(is_nodule), (logits[:, 1] - logits[:, 0]).double())
+
+
+def weights_bytes(model) -> int:
+    """Bytes of all parameters and buffers."""
+    return sum(t.nbytes for t in model.state_dict().values())
+
+
+def zipped_bytes(model) -> int:
+    """Bytes of all parameters and buffers, end to end, compressed by zlib.
+
+    Zeros that pruning scattered over a tensor take four bytes each, like every other number; compressed
+    they take next to nothing.
+    """
+    return len(zlib.compress(b"".join(t.numpy().tobytes() for t in model.state_dict().values())))
+
+
+def milliseconds(run, crop, repeats=10) -> float:
+    """Median time of `run(crop)` over `repeats` calls, after two to warm up."""
+    times = []
+    with torch.inference_mode():
+        for _ in range(repeats + 2):
+            start = time.perf_counter()
+            run(crop)
+            times.append(time.perf_counter() - start)
+    return 1e3 * sorted(times[2:])[repeats // 2]
