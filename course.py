@@ -28,6 +28,8 @@ LOCK = PROJECT / "requirements.lock"
 OLDEST, NEWEST = (3, 10), (3, 13)
 DISK_NEEDED_GB = 9
 STAMP = "course-ready.json"
+# How PyTorch's threads wait, said before it is loaded; `util` says why, and the same where it comes first.
+PATIENCE = {"GOMP_SPINCOUNT": "1000", "KMP_BLOCKTIME": "1"}
 
 
 def fail(sentence: str):
@@ -129,12 +131,17 @@ def setup() -> Path:
 
 
 def point_at_project(folder: Path):
-    """Make the chapters importable from any folder, in any kernel of this environment.
+    """Make the chapters importable from any folder, in any kernel of this environment, and its threads patient.
 
     Two checkouts may share one environment (COURSE_VENV): it points at the one used last.
     """
     site = next(folder.rglob("site-packages"))
-    encoding, line = locale.getpreferredencoding(False), f"{PROJECT}\n"
+    encoding = locale.getpreferredencoding(False)
+    # Python runs a line of a .pth file that begins with "import" whenever it starts.
+    line = (
+        f"{PROJECT}\nimport os; 'OMP_WAIT_POLICY' in os.environ or "
+        f"[os.environ.setdefault(*item) for item in {PATIENCE}.items()]\n"
+    )
     path = site / "course.pth"
     if path.exists() and path.read_text(encoding=encoding, errors="replace") == line:
         return
@@ -175,6 +182,8 @@ def python_for_the_course(here: bool) -> str:
 def call(python: str, *arguments: str) -> int:
     """Run the course's Python in the project's folder; returns its exit status."""
     environment = dict(os.environ, PYTHONUTF8="1")
+    if "OMP_WAIT_POLICY" not in environment:
+        environment = {**PATIENCE, **environment}
     parts = [str(PROJECT), environment.get("PYTHONPATH", "")]
     environment["PYTHONPATH"] = os.pathsep.join(part for part in parts if part)
     try:

@@ -5,3 +5,5 @@ with named classes, a generator that paints stripes and a captioner (classifier,
 training in one command (train) and their shipped weights (pretrained).
 Takes nothing from earlier chapters.
 """
+
+import util as util  # first: it sets how PyTorch's threads wait, and PyTorch reads that when it is loaded

@@ -4,3 +4,5 @@ Introduces drawings of any tensor's storage (storage), the table of number types
 between devices (devices) and a quantized tensor made of ordinary parts (quantized).
 Takes nothing from earlier chapters.
 """
+
+import util as util  # first: it sets how PyTorch's threads wait, and PyTorch reads that when it is loaded

@@ -5,3 +5,5 @@ tensor (fast), the comparison of the designs (designs) and the race between the 
 Takes from earlier chapters: the birds and airplanes, the training loop and the fully connected network of
 chapter 7.
 """
+
+import util as util  # first: it sets how PyTorch's threads wait, and PyTorch reads that when it is loaded

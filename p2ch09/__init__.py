@@ -5,6 +5,7 @@ the real LUNA16 where a copy is found, generated patients in the same format oth
 Takes from earlier chapters: nothing but `util`.
 """
 
+import util as util  # first: it sets how PyTorch's threads wait, and PyTorch reads that when it is loaded
 from p2ch09.source import Luna16
 
 luna = Luna16()

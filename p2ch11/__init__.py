@@ -3,3 +3,5 @@
 Introduces `LunaModel`, `LunaBlock` (model), `LunaTrainingApp`, `computeBatchLoss`, `logMetrics`
 (training), `prepcache`. Takes `LunaDataset` from chapter 10 and the progress loop from `util`.
 """
+
+import util as util  # first: it sets how PyTorch's threads wait, and PyTorch reads that when it is loaded

@@ -4,3 +4,5 @@ Introduces precision, recall and F1 in `logMetrics` (metrics), a balanced datase
 `--balanced`/`--augmented` (training), random affine transforms on the device (augment). Takes the
 model and the training loop from chapter 11.
 """
+
+import util as util  # first: it sets how PyTorch's threads wait, and PyTorch reads that when it is loaded

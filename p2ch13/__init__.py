@@ -4,3 +4,5 @@ Introduces the U-Net, `UNetWrapper` and `SegmentationAugmentation` (model), grou
 annotated centres and `Luna2dSegmentationDataset` (dsets), Dice loss (training). Takes scans from
 chapter 10, the loop from chapter 11, random affine transforms from chapter 12.
 """
+
+import util as util  # first: it sets how PyTorch's threads wait, and PyTorch reads that when it is loaded

@@ -7,3 +7,5 @@ second_look), and the main job that `course.py run` starts. Takes scans from cha
 classifier and the training loop from chapter 11, metrics and augmentation from chapter 12, the
 segmentation from chapter 13.
 """
+
+import util as util  # first: it sets how PyTorch's threads wait, and PyTorch reads that when it is loaded

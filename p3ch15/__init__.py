@@ -5,3 +5,5 @@ benchmark, every export (formats, export, native, tracing, the programs in cpp/)
 smaller networks compared (efficiency, evaluation), and other serving engines (serve). Takes networks and
 weights from chapters 2, 11, 13 and 14 (networks, classifier).
 """
+
+import util as util  # first: it sets how PyTorch's threads wait, and PyTorch reads that when it is loaded

@@ -10,3 +10,14 @@ Four modules are there because the book has them: `util` (patient coordinates, p
 
 `util` imports no chapter.
 """
+
+import os
+
+# OpenMP's threads wait for work by spinning, at first. Alone on a machine that is quickest; beside other busy
+# programs they burn the time in which those would be done. So they go to sleep sooner (GNU's count of turns,
+# LLVM's and Intel's milliseconds). The libraries read this once, when PyTorch is loaded; a choice that a
+# reader has made stays. `course.py` says the same to its commands, and to every Python of its environment.
+PATIENCE = {"GOMP_SPINCOUNT": "1000", "KMP_BLOCKTIME": "1"}
+if "OMP_WAIT_POLICY" not in os.environ:
+    for name, value in PATIENCE.items():
+        os.environ.setdefault(name, value)
