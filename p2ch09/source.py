@@ -78,6 +78,10 @@ class Luna16(Dataset):
         """The list `name` ("annotations.csv"), wherever below the dataset's folder it lies, or None."""
         return self._list_in(self.path(), name)
 
+    def candidates_path(self) -> Path | None:
+        """The list of candidates: `candidates_V2.csv` where it is there, as LUNA16 asks, else `candidates.csv`."""
+        return self.list_path("candidates_V2.csv") or self.list_path("candidates.csv")
+
     def scan_paths(self) -> dict[str, Path]:
         """Series UID -> `.mhd` file of every scan that is there, in order of UID."""
         found = {p.stem: p for p in self.path().glob("**/*.mhd") if not p.name.startswith(".")}

@@ -21,7 +21,8 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from p2ch10 import dsets
-from p2ch10.dsets import CROP_IRC, CandidateInfoTuple, LunaDataset, crop_window, getCt, irc2xyz
+from p2ch10.ct import CROP_IRC, crop_window, getCt
+from p2ch10.dsets import CandidateInfoTuple, LunaDataset, irc2xyz
 from p2ch10.scans import read_volume
 from p2ch10.store import ScanStore
 from util.errors import main_guard

@@ -3,7 +3,8 @@
 import matplotlib.pyplot as plt
 import numpy as np
 
-from p2ch10.dsets import getCandidateInfoDict, getCt, xyz2irc
+from p2ch10.dsets import LunaDataset, getCandidateInfoDict, getCandidateInfoList, getCt
+from util.errors import UserError
 from util.plotting import ORANGE, SKY
 
 # (centre, width) in HU: what shows as black to white. Radiology's usual presets.
@@ -57,11 +58,36 @@ def show_candidate(info, window="lung"):
     ct = getCt(info.series_uid)
     places, colours = [], []
     for other in getCandidateInfoDict()[info.series_uid]:
-        places.append(xyz2irc(other.center_xyz, ct.origin_xyz, ct.vxSize_xyz, ct.direction_a))
+        places.append(ct.geometry.xyz2irc(other.center_xyz))
         colours.append(ORANGE if other.isNodule_bool else SKY)
-    here = xyz2irc(info.center_xyz, ct.origin_xyz, ct.vxSize_xyz, ct.direction_a)
-    here = tuple(min(max(c, 0), n - 1) for c, n in zip(here, ct.hu_a.shape))
+    here = ct.geometry.clamped(ct.geometry.xyz2irc(info.center_xyz))
     return show_planes(ct, here, window, places, colours)
+
+
+def findPositiveSamples(start_ndx=0, limit=100):
+    """The first `limit` nodules from candidate `start_ndx` on, as `CandidateInfoTuple`s, large ones first."""
+    later = getCandidateInfoList()[start_ndx:]
+    return [info for info in later if info.isNodule_bool][:limit]
+
+
+def candidate_of(series_uid, batch_ndx=None):
+    """Candidate number `batch_ndx` of one scan, as `LunaDataset(series_uid=series_uid)` counts; else its first nodule.
+
+    A scan without nodules answers its first candidate. Raises `UserError` where there is no such candidate.
+    """
+    infos = LunaDataset(series_uid=series_uid).candidateInfo_list
+    if batch_ndx is None:
+        batch_ndx = next((ndx for ndx, info in enumerate(infos) if info.isNodule_bool), 0)
+    if not 0 <= batch_ndx < len(infos):
+        raise UserError(
+            f"scan {series_uid} has {len(infos)} candidates, numbered from 0; there is no number {batch_ndx}"
+        )
+    return infos[batch_ndx]
+
+
+def showCandidate(series_uid, batch_ndx=None):
+    """The three planes through a scan's candidate: see `candidate_of` and `show_candidate`. Returns the figure."""
+    return show_candidate(candidate_of(series_uid, batch_ndx))
 
 
 def show_crop(crop, vxSize_xyz, window="lung", slices=8):

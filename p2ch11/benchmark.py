@@ -63,8 +63,7 @@ def training_rate(is_plain, samples, rounds=2) -> float:
     """Samples per second of training, loading included; the first steps are left out."""
     with tempfile.TemporaryDirectory() as folder:
         os.environ["COURSE_OUTPUT"] = folder
-        options = ["--epoch-samples", str(samples), "--batch-size", str(BATCH_SIZE)]
-        app = BenchmarkApp(options + (["--plain"] if is_plain else []))
+        app = BenchmarkApp(epoch_samples=samples, batch_size=BATCH_SIZE, plain=is_plain)
         loader = app.initTrainDl()
         app.cli_args.epoch_samples = 2 * BATCH_SIZE
         app.doTraining(1, loader)

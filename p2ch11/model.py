@@ -2,6 +2,7 @@
 
 import math
 
+import torch
 from torch import nn
 
 
@@ -9,8 +10,8 @@ class LunaModel(nn.Module):
     """Is there a nodule in the middle of this crop? (chapter 11, "The full model")
 
     `forward` takes (N, 1, 32, 48, 48) float HU in [-1000, 1000] and answers (logits, probabilities),
-    both (N, 2); column 1 is "nodule". Parameter names and shapes are those of the book's published
-    weights, so a `.state` file of the first edition loads.
+    both (N, 2), in float32 also under autocast; column 1 is "nodule". Parameter names and shapes are those of
+    the book's published weights, so a `.state` file of the first edition loads.
     """
 
     def __init__(self, in_channels=1, conv_channels=8):
@@ -43,8 +44,17 @@ class LunaModel(nn.Module):
         out = self.block3(out)  # (N, 32, 4, 6, 6)
         out = self.block4(out)  # (N, 64, 2, 3, 3)
         # flatten(1), not view: with channels_last_3d the memory is laid out differently.
-        logits = self.head_linear(out.flatten(1))  # (N, 1152) -> (N, 2)
+        logits = self._head(out.flatten(1))  # (N, 1152) -> (N, 2)
         return logits, self.head_softmax(logits.float())
+
+    def _head(self, features):
+        """The linear layer, in float32 under autocast, too: logits rounded to bfloat16's 8 bits tie."""
+        if not torch.jit.is_scripting():
+            device_type = features.device.type
+            if torch.is_autocast_enabled(device_type):
+                with torch.autocast(device_type, enabled=False):
+                    return self.head_linear(features.float())
+        return self.head_linear(features)
 
 
 class LunaBlock(nn.Module):

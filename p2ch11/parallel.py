@@ -1,7 +1,32 @@
-"""Batch normalisation that several processes share, so that together they see what one would (chapter 11)."""
+"""Several processes that together see what one would (chapter 11): who is who, and a shared batch normalisation."""
+
+import os
 
 import torch
 from torch import distributed, nn
+
+from util.errors import UserError
+
+
+def join_processes(batch_size, device):
+    """(rank, number of processes, device) of this process; with `torchrun`, the others are met first.
+
+    Raises `UserError` where a batch cannot be dealt out evenly.
+    """
+    # torchrun starts several processes and tells each its place in these variables.
+    rank, world_size = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+    if world_size == 1:
+        return rank, world_size, device
+    if batch_size % world_size:
+        raise UserError(
+            f"--batch-size {batch_size} does not split evenly; choose a multiple of the {world_size} processes"
+        )
+    if device.type == "cuda":
+        device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+        torch.cuda.set_device(device)
+    if not distributed.is_initialized():
+        distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    return rank, world_size, device
 
 
 class _SumOverProcesses(torch.autograd.Function):

@@ -4,15 +4,15 @@
     torchrun --nproc-per-node=2 -m p2ch11.training --epochs 2
 
 Read `LunaTrainingApp.main` first: it is the whole story. A variant overrides `initModel`,
-`initTrainDl`, `initValDl`, `computeBatchLoss` or `logMetrics`.
+`initTrainDl`, `initValDl`, `computeBatchLoss` or `logMetrics`. What it takes from other modules: its options
+(`options`), batches (`loaders`), checkpoints (`checkpoint`), several processes (`parallel`), TensorBoard
+(`board`).
 """
 
-import argparse
 import contextlib
 import datetime
-import inspect
+import functools
 import math
-import os
 import time
 from pathlib import Path
 
@@ -20,13 +20,18 @@ import numpy as np
 import torch
 from torch import distributed, nn
 from torch.nn.parallel import DistributedDataParallel
-from torch.utils.data import BatchSampler, DataLoader, RandomSampler, SequentialSampler
+from torch.utils.data import DataLoader
 
 from p2ch10.dsets import LunaDataset
+from p2ch11 import loaders
+from p2ch11.board import open_writer, worst_candidates
+from p2ch11.checkpoint import OtherOptions, latest_run, new_run, restore, save_state, versions
+from p2ch11.checkpoint import load_weights as load_weights
 from p2ch11.model import LunaModel
-from p2ch11.parallel import share_batch_norm
+from p2ch11.options import read_options
+from p2ch11.parallel import join_processes, share_batch_norm
+from p2ch11.schedule import one_cycle
 from util.errors import UserError, main_guard
-from util.files import atomic_path
 from util.paths import output_root, shown
 from util.runtime import get_device, has_fast_bfloat16, keep_freed_memory, seed_everything
 from util.util import enumerateWithEstimate
@@ -35,63 +40,35 @@ from util.util import enumerateWithEstimate
 METRICS_LABEL_NDX = 0
 METRICS_PRED_NDX = 1
 METRICS_LOSS_NDX = 2
-METRICS_SIZE = 3
-
-
-class ShardedBatchSampler(BatchSampler):
-    """This process's share of every batch: with several processes, each batch is dealt out like cards.
-
-    All processes draw the same batches, so together they see what one process would. In training the
-    shares are made equally large (`is_even`), because the processes wait for each other at every step.
-    """
-
-    def __init__(self, sampler, batch_size, rank=0, world_size=1, is_even=False):
-        super().__init__(sampler, batch_size, drop_last=False)
-        self.rank, self.world_size, self.is_even = rank, world_size, is_even
-
-    def __iter__(self):
-        for batch in super().__iter__():
-            even = len(batch) - len(batch) % self.world_size if self.is_even else len(batch)
-            share = batch[:even][self.rank :: self.world_size]
-            if share:
-                yield share
+# The nodule's logit less the other one. Probabilities near 1 round to the same number; these still rank.
+METRICS_SCORE_NDX = 3
+METRICS_SIZE = 4
+LOOK_EVERY = 20  # batches: asking a GPU for a number makes it wait, so its losses are looked at now and then
 
 
 class LunaTrainingApp:
     """Trains `LunaModel` on candidate crops (chapter 11, "The main entry point for our application").
 
-    `sys_argv`: the command line as a list, or None for this process's own. Output goes to
-    `output/<chapter>/<comment>/`: `last.state` after every epoch, `best.state` whenever the score
-    improves, TensorBoard's files in `runs/`.
+    sys_argv: the command line as a list of words, or None for this process's own. Options can be given as
+    arguments instead: `LunaTrainingApp(epochs=2, comment="mine")`. Each run has a folder of its own,
+    `output/<tb_prefix>/<time>-<comment>/` (tb_prefix: by default the chapter): `last.state` after every
+    epoch, `best.state` whenever the score improves, TensorBoard's files in `runs/`. Raises `UserError` for
+    options that make no sense, and for a checkpoint that `--resume` cannot use.
     """
 
     chapter = "p2ch11"
+    type_str = "cls"
     metrics_size = METRICS_SIZE
     default_batch_size = 32
     default_lr = 0.001
     # The memory layout of convolutions that is fastest for this app's inputs.
     memory_format = torch.channels_last_3d
 
-    def __init__(self, sys_argv=None):
-        parser = argparse.ArgumentParser(description=inspect.getdoc(type(self)).splitlines()[0])
-        self.add_arguments(parser)
-        self.cli_args = parser.parse_args(sys_argv)
+    def __init__(self, sys_argv=None, **options):
+        self.cli_args = read_options(self, sys_argv, options)
         self.time_str = datetime.datetime.now().strftime("%Y-%m-%d_%H.%M.%S")
-        # torchrun starts several processes and tells each its place in these variables.
-        self.rank = int(os.environ.get("RANK", 0))
-        self.world_size = int(os.environ.get("WORLD_SIZE", 1))
-        self.device = get_device(self.cli_args.device)
-        if self.world_size > 1:
-            if self.cli_args.batch_size % self.world_size:
-                raise UserError(
-                    f"--batch-size {self.cli_args.batch_size} does not split evenly; "
-                    f"choose a multiple of the {self.world_size} processes"
-                )
-            if self.device.type == "cuda":
-                self.device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
-                torch.cuda.set_device(self.device)
-            if not distributed.is_initialized():
-                distributed.init_process_group("nccl" if self.device.type == "cuda" else "gloo")
+        device = get_device(self.cli_args.device)
+        self.rank, self.world_size, self.device = join_processes(self.cli_args.batch_size, device)
         self.is_fast = not self.cli_args.plain
         self.use_bfloat16 = self.is_fast and has_fast_bfloat16(self.device)
         if self.is_fast:
@@ -100,14 +77,16 @@ class LunaTrainingApp:
         self.first_epoch = 1
         self.best_score = -math.inf
         self.history = []
-        self._writers = {}
+        self.trn_writer = self.val_writer = None
+        self.latest_metrics = {}
         seed_everything(self.cli_args.seed)
         self.model = self.initModel()
         if self.world_size > 1:
             self.model = share_batch_norm(self.model)
         self.optimizer = self.initOptimizer()
         if self.cli_args.resume:
-            self.load_checkpoint()
+            path = self.folder / "last.state"
+            self.say(f"resuming after epoch {restore(self, path)} from {shown(path)}")
         self.parallel = DistributedDataParallel(self.model) if self.world_size > 1 else None
         if self.cli_args.compile:
             self.model.compile()
@@ -128,8 +107,11 @@ class LunaTrainingApp:
         parser.add_argument("--device", help="such as cpu or cuda:1; the course chooses by default")
         parser.add_argument("--plain", action="store_true", help="float32 and contiguous memory only")
         parser.add_argument("--compile", action="store_true", help="torch.compile the network")
-        parser.add_argument("--resume", action="store_true", help="carry on from last.state")
-        parser.add_argument("comment", nargs="?", default="run", help="name of the output folder")
+        parser.add_argument("--resume", action="store_true", help="carry on the newest run with this comment")
+        parser.add_argument(
+            "--tb-prefix", default=self.chapter, help="folder of runs, as TensorBoard shows them"
+        )
+        parser.add_argument("comment", nargs="?", default="run", help="ends the name of the run's folder")
 
     @property
     def is_main(self) -> bool:
@@ -145,9 +127,37 @@ class LunaTrainingApp:
         if self.is_main:
             print(text)
 
-    @property
+    @classmethod
+    def latest_run(cls, comment, tb_prefix=None) -> Path | None:
+        """The folder of the newest run with this comment that has a checkpoint, or None."""
+        return latest_run(output_root() / (tb_prefix or cls.chapter), comment)
+
+    @classmethod
+    def start_or_resume(cls, comment, **options):
+        """The newest run with this comment, carried on if its options were the same, else a new one."""
+        if cls.latest_run(comment, options.get("tb_prefix")) is not None:
+            try:
+                return cls(comment=comment, resume=True, **options)
+            except OtherOptions as error:
+                print(f"a new run '{comment}' starts: {error}")
+        return cls(comment=comment, **options)
+
+    @functools.cached_property
     def folder(self) -> Path:
-        return output_root() / self.chapter / self.cli_args.comment
+        """The run's own folder, made on first use; of a resumed run, the folder that it began in."""
+        args = self.cli_args
+        parent = output_root() / args.tb_prefix
+        if args.resume:
+            found = latest_run(parent, args.comment)
+            if found is None:
+                raise UserError(
+                    f"there is no run '{args.comment}' to resume in {shown(parent)}; "
+                    "check the comment, or start without --resume"
+                )
+            return found
+        if not self.is_main:  # which writes nothing
+            return parent / f"{self.time_str}-{args.comment}"
+        return new_run(parent, self.time_str, args.comment)
 
     def initModel(self) -> nn.Module:
         return self.to_device(LunaModel())
@@ -162,44 +172,27 @@ class LunaTrainingApp:
 
     def initTrainDl(self) -> DataLoader:
         dataset = LunaDataset(val_stride=self.cli_args.val_stride, isValSet_bool=False)
-        return self.make_loader(self.with_nodules(dataset, "training"), shuffle=True)
+        return self.make_loader(loaders.with_nodules(dataset, "training"), shuffle=True)
 
     def initValDl(self) -> DataLoader:
         dataset = LunaDataset(val_stride=self.cli_args.val_stride, isValSet_bool=True)
-        return self.make_loader(self.with_nodules(dataset, "validation"), shuffle=False)
-
-    def with_nodules(self, dataset, split):
-        """`dataset`, if it holds a nodule; without one, nothing can be learnt or measured."""
-        if len(dataset) and not dataset.pos_list:
-            raise UserError(
-                f"the {split} split holds {len(dataset)} candidates but no nodule; "
-                "generate or download more scans, or change --val-stride"
-            )
-        return dataset
+        return self.make_loader(loaders.with_nodules(dataset, "validation"), shuffle=False)
 
     def make_loader(self, dataset, shuffle: bool, is_even: bool | None = None) -> DataLoader:
-        """Batches of `dataset`. is_even: as in `ShardedBatchSampler`; by default where it shuffles."""
-        if len(dataset) == 0:
-            raise UserError("a split has no samples; generate or download more scans, or change --val-stride")
-        # A generator of its own: whatever else draws random numbers, all processes draw the same batches.
-        generator = torch.Generator()
-        sampler = RandomSampler(dataset, generator=generator) if shuffle else SequentialSampler(dataset)
-        batches = ShardedBatchSampler(
-            sampler,
-            self.cli_args.batch_size,
-            self.rank,
-            self.world_size,
-            shuffle if is_even is None else is_even,
-        )
-        return DataLoader(
-            dataset,
-            batch_sampler=batches,
-            generator=generator,
-            num_workers=self.cli_args.num_workers,
-            pin_memory=self.device.type == "cuda",
-            # Workers hold a copy of the dataset; one that is shuffled between epochs must be copied anew.
-            persistent_workers=self.cli_args.num_workers > 0 and not getattr(dataset, "ratio_int", 0),
-        )
+        """Batches of `dataset`: see `p2ch11.loaders.make_loader`."""
+        return loaders.make_loader(self, dataset, shuffle, is_even)
+
+    def initTensorboardWriters(self):
+        """Open TensorBoard's writers for training and validation, once. Raises `UserError` where they cannot write."""
+        if self.trn_writer is None:
+            runs = self.folder / "runs"
+            self.trn_writer = open_writer(runs / f"{self.time_str}-trn")
+            self.val_writer = open_writer(runs / f"{self.time_str}-val")
+
+    def writer(self, mode_str):
+        """TensorBoard's writer for "trn" or "val"."""
+        self.initTensorboardWriters()
+        return {"trn": self.trn_writer, "val": self.val_writer}[mode_str]
 
     def main(self):
         """Train for the asked epochs; returns the history, one dict of metrics per epoch."""
@@ -217,29 +210,36 @@ class LunaTrainingApp:
             for loader in (train_dl, val_dl):
                 loader.generator.manual_seed(epoch_seed)
             start = time.perf_counter()
-            trn_metrics_t = self.doTraining(epoch_ndx, train_dl)
-            trn_metrics = self.logMetrics(epoch_ndx, "trn", trn_metrics_t)
-            entry = {"epoch": epoch_ndx, "trn": trn_metrics}
+            entry = {
+                "epoch": epoch_ndx,
+                "trn": self._log("trn", epoch_ndx, self.doTraining(epoch_ndx, train_dl)),
+            }
             score = math.nan
             every = self.cli_args.val_every
             if every and (epoch_ndx % every == 0 or epoch_ndx == self.cli_args.epochs):
-                val_metrics_t = self.doValidation(epoch_ndx, val_dl)
-                entry["val"] = self.logMetrics(epoch_ndx, "val", val_metrics_t)
-                self.logImages(epoch_ndx, "val", val_dl, val_metrics_t)
+                entry["val"] = self._log("val", epoch_ndx, self.doValidation(epoch_ndx, val_dl))
+                self.logImages(epoch_ndx, "val", val_dl)
                 score = self.score(entry["val"])
             entry["seconds"] = time.perf_counter() - start
             self.history.append(entry)
             if self.is_main:
-                self.save_checkpoint(epoch_ndx, score)
-        for writer in self._writers.values():
-            writer.close()
+                self.saveModel(self.type_str, epoch_ndx, isBest=self.improves(score))
+        for writer in (self.trn_writer, self.val_writer):
+            if writer is not None:
+                writer.close()
         return self.history
 
+    def _log(self, mode_str, epoch_ndx, metrics_t):
+        self.latest_metrics[mode_str] = metrics_t
+        return self.logMetrics(epoch_ndx, mode_str, metrics_t)
+
     def doTraining(self, epoch_ndx, train_dl):
+        """One pass over the training set; returns the metrics of its samples (METRICS_SIZE, samples), on the CPU."""
         self.model.train()
         return self._run_epoch(epoch_ndx, train_dl, "training")
 
     def doValidation(self, epoch_ndx, val_dl):
+        """The same over the validation set, without learning."""
         self.model.eval()
         with torch.no_grad():
             return self._run_epoch(epoch_ndx, val_dl, "validation")
@@ -253,6 +253,8 @@ class LunaTrainingApp:
         # Metrics stay on the device until the epoch ends: fetching each batch would stall a GPU.
         metrics_g = torch.zeros(self.metrics_size, total * batch_size, device=self.device)
         filled = 0
+        # The sum of all losses and gradients' norms: not a number as soon as one of them is none.
+        health_g = torch.zeros((), device=self.device)
         for batch_ndx, batch_tup in enumerateWithEstimate(
             loader, f"epoch {epoch_ndx} {what}", iter_len=total
         ):
@@ -263,33 +265,34 @@ class LunaTrainingApp:
                 self.optimizer.zero_grad(set_to_none=True)
             with self.autocast():
                 loss_var = self.computeBatchLoss(batch_ndx, batch_tup, batch_size, metrics_g)
+            health_g += loss_var.detach().float()
             if is_training:
                 loss_var.backward()
                 # One batch full of surprises must not throw the network far away.
-                nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+                health_g += nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+                if self.device.type == "cpu" or batch_ndx % LOOK_EVERY == 0:
+                    self._check_numbers(health_g, epoch_ndx, what)
                 self.optimizer.step()
             filled += len(batch_tup[0])
+        self._check_numbers(health_g, epoch_ndx, what)
         metrics_t = self._gathered(metrics_g[:, :filled].to("cpu"))
+        self._check_numbers(metrics_t, epoch_ndx, what)
         if is_training:
             self.totalTrainingSamples_count += metrics_t.shape[1]
-        if not torch.isfinite(metrics_t).all():
+        return metrics_t
+
+    def _check_numbers(self, values_t, epoch_ndx, what):
+        if not torch.isfinite(values_t).all():
             raise UserError(
                 f"the {what} of epoch {epoch_ndx} met a loss that is not a number; "
                 f"lower --lr (it is {self.cli_args.lr:g}) and start from the last good checkpoint"
             )
-        return metrics_t
 
     def set_learning_rate(self, progress):
-        """With `--one-cycle`: rise over the first fifth of the training, then fall to almost nothing.
-
-        progress: share of the whole training that is done, 0 to 1. A short training gains most: large steps
-        while there is far to go, small ones at the end (Smith and Topin 2018).
-        """
+        """With `--one-cycle`: as `p2ch11.schedule.one_cycle` says. progress: part of the training that is done."""
         if self.cli_args.one_cycle:
-            rise = 0.1 + 0.9 * min(progress / 0.2, 1)
-            fall = 0.5 + 0.5 * math.cos(math.pi * max(progress - 0.2, 0) / 0.8)
             for group in self.optimizer.param_groups:
-                group["lr"] = self.cli_args.lr * rise * max(fall, 0.01)
+                group["lr"] = self.cli_args.lr * one_cycle(progress)
 
     def _gathered(self, metrics_t):
         """The metrics of all processes side by side; each may have seen another number of samples."""
@@ -305,7 +308,7 @@ class LunaTrainingApp:
         return contextlib.nullcontext()
 
     def computeBatchLoss(self, batch_ndx, batch_tup, batch_size, metrics_g):
-        """Mean cross-entropy of one batch; notes label, probability and loss per sample in `metrics_g`.
+        """Mean cross-entropy of one batch; notes label, probability, loss and score per sample in `metrics_g`.
 
         metrics_g: (METRICS_SIZE, samples of the epoch), filled in the columns of this batch.
         """
@@ -319,6 +322,7 @@ class LunaTrainingApp:
         metrics_g[METRICS_LABEL_NDX, columns] = label_g[:, 1].float()
         metrics_g[METRICS_PRED_NDX, columns] = probability_g[:, 1].detach()
         metrics_g[METRICS_LOSS_NDX, columns] = loss_g.detach()
+        metrics_g[METRICS_SCORE_NDX, columns] = (logits_g[:, 1] - logits_g[:, 0]).detach()
         return loss_g.mean()
 
     def logMetrics(self, epoch_ndx, mode_str, metrics_t, classificationThreshold=0.5):
@@ -350,46 +354,31 @@ class LunaTrainingApp:
                     )
         return metrics
 
-    def logImages(self, epoch_ndx, mode_str, loader, metrics_t, count=4):
-        """Show TensorBoard the middle slices of the candidates that the network judges worst.
+    def logImages(self, epoch_ndx, mode_str, dl, count=4):
+        """Show TensorBoard the candidates that the network judges worst: see `p2ch11.board.worst_candidates`.
 
-        One row of nodules with the lowest probabilities, one of others with the highest; each (1, H, W),
-        HU -1000 to 400 as black to white. Only with one process: else the order is another.
+        Only with one process: else the order is another.
         """
         if self.world_size > 1:
             return
-        label, probability = metrics_t[METRICS_LABEL_NDX] > 0.5, metrics_t[METRICS_PRED_NDX]
-        for name, members, worst_first in (
-            ("missed", label, probability),
-            ("false_alarm", ~label, -probability),
-        ):
-            indices = torch.nonzero(members)[:, 0]
-            chosen = indices[torch.argsort(worst_first[indices])][:count].tolist()
-            if chosen:
-                crops = torch.stack([loader.dataset[i][0] for i in chosen])  # (count, 1, D, H, W)
-                slices = ((crops[:, :, crops.shape[2] // 2] + 1000) / 1400).clamp(0, 1)
-                self.writer(mode_str).add_images(f"worst/{name}", slices, self.totalTrainingSamples_count)
+        metrics_t = self.latest_metrics[mode_str]
+        label, score = metrics_t[METRICS_LABEL_NDX] > 0.5, metrics_t[METRICS_SCORE_NDX]
+        for name, slices in worst_candidates(dl.dataset, label, score, count):
+            self.writer(mode_str).add_images(f"worst/{name}", slices, self.totalTrainingSamples_count)
 
     def score(self, val_metrics) -> float:
         """What `best.state` is the best of; NaN counts as the worst."""
         return -val_metrics["loss/all"]
 
-    def writer(self, mode_str):
-        """TensorBoard's writer for "trn" or "val", made on first use."""
-        if mode_str not in self._writers:
-            from torch.utils.tensorboard import SummaryWriter
-
-            folder = self.folder / "runs" / f"{self.time_str}-{mode_str}"
-            try:
-                self._writers[mode_str] = SummaryWriter(log_dir=str(folder))
-            except OSError as error:
-                raise UserError(
-                    f"cannot write logs to {shown(folder)} ({error.strerror}); "
-                    "set COURSE_OUTPUT to another folder"
-                ) from error
-        return self._writers[mode_str]
+    def improves(self, score) -> bool:
+        """Is this the best score so far? Then it is remembered. NaN never is."""
+        if math.isnan(score) or score <= self.best_score:
+            return False
+        self.best_score = score
+        return True
 
     def log_scalars(self, mode_str, metrics):
+        """Graph every number of `metrics`, a dict by name, that is one."""
         if not self.is_main:
             return
         writer = self.writer(mode_str)
@@ -397,12 +386,13 @@ class LunaTrainingApp:
             if not np.isnan(value):
                 writer.add_scalar(name, value, self.totalTrainingSamples_count)
 
-    def save_checkpoint(self, epoch_ndx, score):
-        """Write `last.state`, and `best.state` too if the score improved; each atomically."""
-        is_best = not math.isnan(score) and score > self.best_score
-        if is_best:
-            self.best_score = score
+    def saveModel(self, type_str, epoch_ndx, isBest=False):
+        """Write `last.state`, and if isBest `best.state` too, with all that is needed to carry on; atomically.
+
+        type_str: "cls" or "seg", noted in the file.
+        """
         state = {
+            "type": type_str,
             "model_state": self.model.state_dict(),
             "model_name": type(self.model).__name__,
             "optimizer_state": self.optimizer.state_dict(),
@@ -410,85 +400,12 @@ class LunaTrainingApp:
             "epoch": epoch_ndx,
             "totalTrainingSamples_count": self.totalTrainingSamples_count,
             "best_score": self.best_score,
+            "history": self.history,
+            "options": {name: value for name, value in vars(self.cli_args).items()},
+            "versions": versions(),
+            "time": self.time_str,
         }
-        for name in ("last.state", "best.state") if is_best else ("last.state",):
-            with atomic_path(self.folder / name) as temporary:
-                torch.save(state, temporary)
-
-    def load_checkpoint(self):
-        """Carry on from `last.state`, if there is one."""
-        path = self.folder / "last.state"
-        if not path.exists():
-            return
-        state = read_state(path, self.device)
-        missing = {"model_state", "optimizer_state", "epoch"} - set(state)
-        if missing:
-            raise UserError(
-                f"{shown(path)} is no checkpoint of this course (it lacks {sorted(missing)[0]}); "
-                "move it away and start without --resume"
-            )
-        load_weights_into(self.model, state["model_state"], path)
-        try:
-            self.optimizer.load_state_dict(state["optimizer_state"])
-        except (ValueError, KeyError) as error:
-            raise UserError(
-                f"{shown(path)} comes from a training of other layers or another optimizer; "
-                "use the same options as then, or start without --resume"
-            ) from error
-        self.first_epoch = state["epoch"] + 1
-        self.totalTrainingSamples_count = state["totalTrainingSamples_count"]
-        self.best_score = state["best_score"]
-        self.say(f"resuming after epoch {state['epoch']} from {shown(path)}")
-
-
-def load_weights(model, path):
-    """Fill `model` from `path`: a `.state` file (a dict with `model_state`) or safetensors; returns it.
-
-    Raises `UserError` for a file that is missing, damaged, or of another model.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise UserError(f"there is no weights file {shown(path)}; train one or leave the option out")
-    state = read_state(path)
-    return load_weights_into(model, state.get("model_state", state), path)
-
-
-def read_state(path, device="cpu") -> dict:
-    """What a `.state` or safetensors file holds; `UserError` for one that is damaged or something else."""
-    try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            state = load_file(path)
-        else:
-            state = torch.load(path, map_location=device, weights_only=True)
-        if not isinstance(state, dict):
-            raise TypeError("not a dictionary")
-    except Exception as error:
-        raise UserError(
-            f"{shown(path)} is no readable weights file ({type(error).__name__}); "
-            "it may be damaged: fetch it again, or train anew without --resume"
-        ) from error
-    return state
-
-
-def load_weights_into(model, state, path):
-    """Load the state dict, or say in one sentence that it belongs to another model."""
-    try:
-        model.load_state_dict(state)
-    except (RuntimeError, AttributeError, TypeError) as error:
-        own = {name: tuple(t.shape) for name, t in model.state_dict().items()}
-        theirs = (
-            {n: tuple(t.shape) for n, t in state.items() if torch.is_tensor(t)}
-            if isinstance(state, dict)
-            else {}
-        )
-        differing = next((name for name in own if own[name] != theirs.get(name)), "an unexpected entry")
-        raise UserError(
-            f"{shown(path)} holds weights of another model than {type(model).__name__} "
-            f"(differs at {differing}, expected {own.get(differing)}, found {theirs.get(differing)})"
-        ) from error
-    return model
+        save_state(state, self.folder, ("last.state", "best.state") if isBest else ("last.state",))
 
 
 if __name__ == "__main__":

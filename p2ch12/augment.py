@@ -5,7 +5,7 @@ slices (N, C, H, W); chapter 13 uses the latter.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from torch.nn import functional as F
@@ -32,6 +32,25 @@ class Strengths:
 
 
 ALL = Strengths(flip=True, offset=0.1, scale=0.2, rotate=True, noise=25.0)
+
+
+def add_augmentation_arguments(parser):
+    """The book's options: `--augmented` for every transform, `--augment-flip` and so on for one."""
+    parser.add_argument("--augmented", action="store_true", help="every augmentation")
+    for field in fields(Strengths):
+        parser.add_argument(
+            f"--augment-{field.name}", action="store_true", help=f"only this one: {field.name}"
+        )
+
+
+def chosen_strengths(options, full: Strengths) -> Strengths:
+    """The strengths in `full` of those transforms that the options ask for; the others are off."""
+    asked = {
+        field.name: getattr(full, field.name)
+        for field in fields(Strengths)
+        if options.augmented or getattr(options, f"augment_{field.name}")
+    }
+    return Strengths(**asked)
 
 
 def random_affine(count, dims, strengths: Strengths, device=None, generator=None):

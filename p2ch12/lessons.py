@@ -12,19 +12,20 @@ import json
 import numpy as np
 
 from p2ch10.dsets import LunaDataset
-from p2ch11.training import METRICS_LABEL_NDX, METRICS_PRED_NDX
+from p2ch11.loaders import with_nodules
+from p2ch11.training import METRICS_LABEL_NDX, METRICS_SCORE_NDX
 from p2ch12.metrics import pr_curve, roc_auc
-from p2ch12.training import BalancedLunaTrainingApp
+from p2ch12.training import LunaTrainingApp
 from util.errors import main_guard
 from util.files import atomic_path
 from util.paths import PROJECT
 
 # Chapter 12's short recipe: small batches give more steps for the same number of crops.
-RECIPE = ("--batch-size", "8", "--lr", "0.002", "--one-cycle")
+RECIPE = {"batch_size": 8, "lr": 0.002, "one_cycle": True}
 RECORD = PROJECT / "data" / "p2ch12" / "lessons.json"
 
 
-class SmallValidationApp(BalancedLunaTrainingApp):
+class SmallValidationApp(LunaTrainingApp):
     """Validates on all held-out nodules and six times as many others: enough for a loss per class."""
 
     def initValDl(self):
@@ -32,7 +33,7 @@ class SmallValidationApp(BalancedLunaTrainingApp):
         nodules = [info for info in infos if info.isNodule_bool]
         others = [info for info in infos if not info.isNodule_bool]
         few = LunaDataset(candidateInfo_list=nodules + others[: 6 * len(nodules)])
-        return self.make_loader(self.with_nodules(few, "validation"), shuffle=False)
+        return self.make_loader(with_nodules(few, "validation"), shuffle=False)
 
 
 def class_loss(metrics) -> float:
@@ -41,26 +42,24 @@ def class_loss(metrics) -> float:
 
 
 def answers(app):
-    """Truth (bool) and probability of every held-out candidate, unbalanced; two tensors (N,)."""
-    metrics_t = app.doValidation(1, BalancedLunaTrainingApp.initValDl(app))
-    return metrics_t[METRICS_LABEL_NDX] > 0.5, metrics_t[METRICS_PRED_NDX]
+    """Truth (bool) and score (above 0: called a nodule) of every held-out candidate, unbalanced; two tensors (N,)."""
+    metrics_t = app.doValidation(1, LunaTrainingApp.initValDl(app))
+    return metrics_t[METRICS_LABEL_NDX] > 0.5, metrics_t[METRICS_SCORE_NDX]
 
 
-def recall_at_precision(label, probability, least: float) -> float:
+def recall_at_precision(label, score, least: float) -> float:
     """The highest recall any threshold reaches while its precision is at least `least`; 0 if none does."""
-    precision, recall, _ = pr_curve(label, probability)
+    precision, recall, _ = pr_curve(label, score)
     reached = np.asarray(recall)[np.asarray(precision) >= least]
     return float(reached.max()) if len(reached) else 0.0
 
 
 def as_it_is(seed: int, samples: int = 600) -> dict:
     """Chapter 11's training on the unbalanced candidates: share correct and recall, at 0.5."""
-    app = BalancedLunaTrainingApp(
-        ["--seed", str(seed), "--epoch-samples", str(samples), "--val-every", "0", f"lesson-as-is-{seed}"]
-    )
+    app = LunaTrainingApp(seed=seed, epoch_samples=samples, val_every=0, comment=f"lesson-as-is-{seed}")
     app.main()
-    label, probability = answers(app)
-    called = probability > 0.5
+    label, score = answers(app)
+    called = score > 0
     return {
         "correct": (called == label).float().mean().item(),
         "recall": (called & label).sum().item() / label.sum().item(),
@@ -70,9 +69,8 @@ def as_it_is(seed: int, samples: int = 600) -> dict:
 def balanced(seed: int, augmented: bool, epochs: int = 4, samples: int = 1200) -> SmallValidationApp:
     """The trained app; its `history` holds both losses of every epoch."""
     name = f"lesson-{'augmented' if augmented else 'balanced'}-{seed}"
-    options = ["--balanced", *(["--augmented"] if augmented else []), *RECIPE]
-    options += ["--seed", str(seed), "--epochs", str(epochs), "--epoch-samples", str(samples), name]
-    app = SmallValidationApp(options)
+    options = {"balanced": True, "augmented": augmented, "seed": seed, "comment": name}
+    app = SmallValidationApp(**options, **RECIPE, epochs=epochs, epoch_samples=samples)
     app.main()
     return app
 
@@ -90,7 +88,7 @@ def main():
         lines.append(f"seed {seed}  as it is: correct {plain['correct']:.2%}, recall {plain['recall']:.2f}")
         for augmented in (False, True):
             app = balanced(seed, augmented, args.epochs, args.epoch_samples)
-            label, probability = answers(app)
+            label, score = answers(app)
             losses = {
                 mode: " ".join(f"{class_loss(entry[mode]):.2f}" for entry in app.history)
                 for mode in ("trn", "val")
@@ -101,16 +99,16 @@ def main():
                     "augmented": augmented,
                     "samples": args.epoch_samples,
                     **{mode: [round(class_loss(e[mode]), 4) for e in app.history] for mode in ("trn", "val")},
-                    "auc": round(float(roc_auc(label, probability)), 4),
-                    "recall_at_precision_0.3": round(recall_at_precision(label, probability, 0.3), 4),
+                    "auc": round(float(roc_auc(label, score)), 4),
+                    "recall_at_precision_0.3": round(recall_at_precision(label, score, 0.3), 4),
                 }
             )
             lines.append(
                 f"seed {seed}  balanced{', augmented' if augmented else ''}: "
                 f"losses training {losses['trn']}, validation {losses['val']}; "
-                f"ROC-AUC {roc_auc(label, probability):.3f}, "
-                f"recall {recall_at_precision(label, probability, 0.3):.2f} at a precision of 0.3, "
-                f"{recall_at_precision(label, probability, 0.1):.2f} at 0.1"
+                f"ROC-AUC {roc_auc(label, score):.3f}, "
+                f"recall {recall_at_precision(label, score, 0.3):.2f} at a precision of 0.3, "
+                f"{recall_at_precision(label, score, 0.1):.2f} at 0.1"
             )
             if args.write:
                 with atomic_path(RECORD) as part:

@@ -3,36 +3,28 @@
 python -m p2ch12.training --epochs 5 --balanced --augmented
 """
 
-from p2ch10.dsets import LunaDataset
-from p2ch11.training import METRICS_LABEL_NDX, METRICS_PRED_NDX, LunaTrainingApp
-from p2ch12.augment import ALL, Strengths, augment
+from p2ch11 import training
+from p2ch11.loaders import with_nodules
+from p2ch11.training import METRICS_LABEL_NDX, METRICS_PRED_NDX, METRICS_SCORE_NDX
+from p2ch12.augment import ALL, add_augmentation_arguments, augment, chosen_strengths
+from p2ch12.dsets import LunaDataset
 from p2ch12.metrics import average_precision, precision_recall_f1, roc_auc
 from util.errors import main_guard
 
 
-class BalancedLunaTrainingApp(LunaTrainingApp):
+class LunaTrainingApp(training.LunaTrainingApp):
     """Trains `LunaModel` with as many nodules as non-nodules, and with augmentation, as asked."""
 
     chapter = "p2ch12"
 
-    def __init__(self, sys_argv=None):
-        super().__init__(sys_argv)
-        args = self.cli_args
-        every = args.augmented
-        self.strengths = Strengths(
-            flip=every or args.augment_flip,
-            offset=ALL.offset if every or args.augment_offset else 0.0,
-            scale=ALL.scale if every or args.augment_scale else 0.0,
-            rotate=every or args.augment_rotate,
-            noise=ALL.noise if every or args.augment_noise else 0.0,
-        )
+    def __init__(self, sys_argv=None, **options):
+        super().__init__(sys_argv, **options)
+        self.strengths = chosen_strengths(self.cli_args, ALL)
 
     def add_arguments(self, parser):
         super().add_arguments(parser)
         parser.add_argument("--balanced", action="store_true", help="as many nodules as non-nodules")
-        parser.add_argument("--augmented", action="store_true", help="every augmentation")
-        for name in ("flip", "offset", "scale", "rotate", "noise"):
-            parser.add_argument(f"--augment-{name}", action="store_true", help=f"only this one: {name}")
+        add_augmentation_arguments(parser)
 
     def initTrainDl(self):
         dataset = LunaDataset(
@@ -46,11 +38,11 @@ class BalancedLunaTrainingApp(LunaTrainingApp):
         So each batch is balanced, too. Were the items shuffled once more, a batch of eight would hold six of a
         kind now and then, and a young network would spend its steps on following that up and down.
         """
-        dataset = self.with_nodules(dataset, "training")
+        dataset = with_nodules(dataset, "training")
         return self.make_loader(dataset, shuffle=not self.cli_args.balanced, is_even=True)
 
     def doTraining(self, epoch_ndx, train_dl):
-        """Chapter 11's; a balanced epoch holds only some of the negatives, other ones each time."""
+        """Chapter 11's; an epoch of `--epoch-samples` holds only some of the others, and other ones each time."""
         if self.cli_args.balanced:
             train_dl.dataset.shuffleSamples(train_dl.generator)
         return super().doTraining(epoch_ndx, train_dl)
@@ -69,9 +61,9 @@ class BalancedLunaTrainingApp(LunaTrainingApp):
         predicted = metrics_t[METRICS_PRED_NDX] > classificationThreshold
         precision, recall, f1 = precision_recall_f1(label, predicted)
         added = {"pr/precision": precision, "pr/recall": recall, "pr/f1_score": f1}
-        probability = metrics_t[METRICS_PRED_NDX]
-        added["roc/auc"] = roc_auc(label, probability)
-        added["pr/average"] = average_precision(label, probability)
+        probability, score = metrics_t[METRICS_PRED_NDX], metrics_t[METRICS_SCORE_NDX]
+        added["roc/auc"] = roc_auc(label, score)
+        added["pr/average"] = average_precision(label, score)
         self.say(
             f"E{epoch_ndx} {mode_str}  precision {precision:.4f}  recall {recall:.4f}  F1 {f1:.4f}  "
             f"ROC-AUC {added['roc/auc']:.4f}"
@@ -85,5 +77,9 @@ class BalancedLunaTrainingApp(LunaTrainingApp):
         return val_metrics["pr/f1_score"]
 
 
+# Where both chapters' trainings are used side by side, this one goes by the name of what it adds.
+BalancedLunaTrainingApp = LunaTrainingApp
+
+
 if __name__ == "__main__":
-    main_guard(lambda: BalancedLunaTrainingApp().main() and None)
+    main_guard(lambda: LunaTrainingApp().main() and None)

@@ -19,15 +19,15 @@ LARGE_MM = 5.0
 
 def train(seed: int, epochs: int = 10, samples: int = 1600) -> SegmentationTrainingApp:
     """The short recipe; `epochs` of `samples` crops each, no validation on the way."""
-    options = ["--augmented", "--one-cycle", "--val-every", "0", "--seed", str(seed)]
+    recipe = {"augmented": True, "one_cycle": True, "val_every": 0}
     app = SegmentationTrainingApp(
-        [*options, "--epochs", str(epochs), "--samples", str(samples), f"lesson-{seed}"]
+        **recipe, seed=seed, epochs=epochs, samples=samples, comment=f"lesson-{seed}"
     )
     app.main()
     return app
 
 
-def judge(app, threshold=0.5) -> dict:
+def evaluate(app, threshold=0.5) -> dict:
     """Pixel recall, false-positive area as a share of the true one, and the share of nodules touched.
 
     Over every held-out slice with a nodule. A nodule of at least `LARGE_MM` is touched where one of its
@@ -71,7 +71,7 @@ def main():
         start = time.perf_counter()
         app = train(seed, args.epochs, args.samples)
         seconds = time.perf_counter() - start
-        result = judge(app)
+        result = evaluate(app)
         lines.append(
             f"seed {seed}: {seconds:.0f} s of training; pixel recall {result['recall']:.3f}, false-positive area "
             f"{result['false_area']:.0%} of the true one, {result['touched']:.1%} of {result['nodules']} nodules "

@@ -11,8 +11,9 @@ class UNetWrapper(nn.Module):
     """The U-Net for CT slices: batch norm on the raw HU in front, a sigmoid behind (chapter 13).
 
     `forward` takes (N, 7, H, W) float HU in [-1000, 1000], the slice and three on each side, and
-    answers (N, 1, H, W) probabilities for the middle slice. Parameter names and shapes are those of
-    the book's published weights; the arguments are those of `util.unet.UNet`.
+    answers (N, 1, H, W) probabilities for the middle slice; H and W must be multiples of 4. Parameters as
+    for `util.unet.UNet`; with the default ones, names and shapes of the weights are those of the book's
+    published ones.
     """
 
     def __init__(
@@ -48,13 +49,19 @@ class UNetWrapper(nn.Module):
 class SegmentationAugmentation(nn.Module):
     """The same random transform for a slice and its label, another one for each sample (chapter 13).
 
-    `forward` takes (N, 7, H, W) HU and (N, 1, H, W) labels (bool or 0/1) on the same device; the
-    label comes back as bool.
+    Arguments as for `p2ch12.augment.Strengths`; None switches one off. `forward` takes (N, 7, H, W) HU and
+    (N, 1, H, W) labels (bool or 0/1) on the same device; the label comes back as bool.
     """
 
-    def __init__(self, flip=False, offset=0.0, scale=0.0, rotate=False, noise=0.0):
+    def __init__(self, flip=None, offset=None, scale=None, rotate=None, noise=None):
         super().__init__()
-        self.strengths = Strengths(flip=flip, offset=offset, scale=scale, rotate=rotate, noise=noise)
+        self.strengths = Strengths(
+            flip=bool(flip),
+            offset=offset or 0.0,
+            scale=scale or 0.0,
+            rotate=bool(rotate),
+            noise=noise or 0.0,
+        )
 
     def forward(self, input_g, label_g):
         if self.strengths.moves:

@@ -3,10 +3,13 @@
 python -m p2ch13.training --epochs 3 --augmented
 """
 
+from dataclasses import asdict
+
 import torch
 from torch import nn
 
 from p2ch11.training import LunaTrainingApp
+from p2ch12.augment import Strengths, add_augmentation_arguments, chosen_strengths
 from p2ch13.dsets import Luna2dSegmentationDataset, TrainingLuna2dSegmentationDataset
 from p2ch13.model import SegmentationAugmentation, UNetWrapper
 from util.errors import main_guard
@@ -17,6 +20,8 @@ METRICS_TP_NDX = 1
 METRICS_FN_NDX = 2
 METRICS_FP_NDX = 3
 METRICS_SIZE = 4
+# Of chapter 12's transforms: a smaller shift, since crops already lie at random offsets.
+FULL_STRENGTHS = Strengths(flip=True, offset=0.03, scale=0.2, rotate=True, noise=25.0)
 
 
 def overlay(slice_hu, label, predicted):
@@ -39,23 +44,22 @@ class SegmentationTrainingApp(LunaTrainingApp):
     """Trains `UNetWrapper` on crops around nodules; validates on whole slices of held-out scans."""
 
     chapter = "p2ch13"
+    type_str = "seg"
     metrics_size = METRICS_SIZE
     default_batch_size = 16
     default_lr = 0.003
     memory_format = torch.channels_last
 
-    def __init__(self, sys_argv=None):
-        super().__init__(sys_argv)
-        if self.cli_args.augmented:
-            self.augmentation_model = SegmentationAugmentation(
-                flip=True, offset=0.03, scale=0.2, rotate=True, noise=25.0
-            )
-        else:
-            self.augmentation_model = None
+    def __init__(self, sys_argv=None, **options):
+        super().__init__(sys_argv, **options)
+        strengths = chosen_strengths(self.cli_args, FULL_STRENGTHS)
+        self.augmentation_model = None
+        if strengths != Strengths():
+            self.augmentation_model = SegmentationAugmentation(**asdict(strengths))
 
     def add_arguments(self, parser):
         super().add_arguments(parser)
-        parser.add_argument("--augmented", action="store_true", help="random transforms of the crops")
+        add_augmentation_arguments(parser)
         parser.add_argument("--missed-weight", type=float, default=4.0, help="cost of a missed pixel")
         parser.add_argument("--entropy-weight", type=float, default=2.0, help="weight of the cross-entropy")
         parser.add_argument("--samples", type=int, default=1600, help="crops in an epoch")
@@ -64,13 +68,15 @@ class SegmentationTrainingApp(LunaTrainingApp):
         return self.to_device(UNetWrapper())
 
     def initTrainDl(self):
-        dataset = TrainingLuna2dSegmentationDataset(self.cli_args.val_stride, False, self.cli_args.samples)
+        dataset = TrainingLuna2dSegmentationDataset(
+            self.cli_args.val_stride, False, samples=self.cli_args.samples
+        )
         return self.make_loader(dataset, shuffle=True)
 
     def initValDl(self):
         return self.make_loader(Luna2dSegmentationDataset(self.cli_args.val_stride, True), shuffle=False)
 
-    def diceLoss(self, prediction_g, label_g, epsilon=1.0, dim=(1, 2, 3)):
+    def diceLoss(self, prediction_g, label_g, epsilon=1, dim=(1, 2, 3)):
         """1 - Dice coefficient (Milletari et al. 2016) over `dim`: per sample, or over the batch.
 
         prediction_g, label_g: (N, 1, H, W) float in [0, 1]. Answers (N,), or a single number.
@@ -138,7 +144,7 @@ class SegmentationTrainingApp(LunaTrainingApp):
         self.log_scalars(mode_str, metrics)
         return metrics
 
-    def logImages(self, epoch_ndx, mode_str, loader, metrics_t, count=4):
+    def logImages(self, epoch_ndx, mode_str, dl, count=4):
         """Show TensorBoard slices with what was found (green), missed (orange) and marked wrongly (red).
 
         `count` slices, spread over the validation set; the same ones every time, so that TensorBoard's
@@ -146,7 +152,7 @@ class SegmentationTrainingApp(LunaTrainingApp):
         """
         if not self.is_main:
             return
-        dataset = loader.dataset
+        dataset = dl.dataset
         self.model.eval()
         for place in range(min(count, len(dataset))):
             slices_t, label_t, _series_uid, _slice_ndx = dataset[place * len(dataset) // count]

@@ -20,7 +20,8 @@ from scipy import ndimage
 
 from p2ch10.scans import load_scan
 from p2ch13.benchmark import choose_scan
-from p2ch13.segment import lung_windows, segment_plainly, trusted
+from p2ch13.lungs import Lungs
+from p2ch13.segment import segment_plainly, trusted
 from p2ch14 import grouping
 from p2ch14.nodule_analysis import SHIPPED_CLASSIFIER, NoduleAnalysisApp, threshold_of
 from util.errors import main_guard
@@ -43,7 +44,7 @@ class PlainApp(NoduleAnalysisApp):
     def segment_ct(self, ct):
         # Where to look for lung nodules is a decision, so it is the same; the plain way computes the rest as well.
         inside = np.zeros(ct.hu_a.shape, dtype=bool)
-        for slab, window in lung_windows(ct.hu_a):
+        for slab, window in Lungs(ct.hu_a).windows():
             inside[(slab, *trusted(window, ct.hu_a.shape[1:]))] = True
         return segment_plainly(self.seg_model, ct.hu_a, self.mask_threshold) & inside
 

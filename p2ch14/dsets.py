@@ -6,7 +6,8 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from p2ch10.dsets import CROP_IRC, LunaDataset, getCtRawCandidate, open_stored
+from p2ch10.ct import CROP_IRC, getCtRawCandidate, open_stored
+from p2ch12.dsets import LunaDataset
 from util.errors import UserError
 
 SPACING_IRC = (1.25, 0.7, 0.7)  # mm per voxel of a scaled crop, about the middle of LUNA16's scans

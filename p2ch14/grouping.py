@@ -13,7 +13,7 @@ import numpy as np
 from scipy import ndimage
 from scipy.spatial import cKDTree
 
-from p2ch13.segment import STEP_IRC, distance_to_lungs
+from p2ch13.lungs import STEP_IRC, Lungs
 
 WAYS = ("erode", "split")
 LEAST_MM3 = 20.0  # what an erosion removed whole is kept from this volume on: a ball of 3.4 mm
@@ -99,7 +99,7 @@ def beside_lungs(groups, hu, spacing_irc) -> list[Group]:
 
     The U-Net looks at windows around the lungs, and their corners show the patient's skin.
     """
-    away_mm = distance_to_lungs(hu, spacing_irc)
+    away_mm = Lungs(hu).distance_mm(spacing_irc)
     if away_mm is None:
         return groups
 

@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from p2ch09 import luna
 from p2ch10.dsets import getCt, scan_paths
 from p2ch10.store import fill_store
-from p2ch12.training import BalancedLunaTrainingApp
+from p2ch12.training import LunaTrainingApp
 from p2ch13.training import SegmentationTrainingApp
 from p2ch14.nodule_analysis import (
     OWN_GROUPING,
@@ -56,20 +56,25 @@ def main(arguments=None):
     # last.state is used, not best.state: choosing the best epoch would tune on the scans reported below.
     # Trained on other patients, the weights of an earlier run would not do: hence the data's name.
     comment = f"main-job-{luna.path().name}"
-    common = ["--val-stride", str(VAL_STRIDE), "--augmented", *([] if options.fresh else ["--resume"])]
+    common = {"val_stride": VAL_STRIDE, "augmented": True, "val_every": 0, "comment": comment}
+
+    def train(app_class, **own):
+        app = (app_class if options.fresh else app_class.start_or_resume)(**common, **own)
+        app.main()
+        return app
+
     step("Segmentation: the U-Net of chapter 13 learns to mark suspicious pixels")
-    epochs, samples = str(options.segmentation_epochs), str(options.segmentation_samples)
-    segmentation = SegmentationTrainingApp(
-        ["--epochs", epochs, "--samples", samples, "--val-every", "0", *common, comment]
+    segmentation = train(
+        SegmentationTrainingApp, epochs=options.segmentation_epochs, samples=options.segmentation_samples
     )
-    segmentation.main()
     step("Classification: the network of chapter 11 learns to tell nodules from the rest")
-    epochs, samples = str(options.classification_epochs), str(options.classification_samples)
-    classification = BalancedLunaTrainingApp(
-        ["--epochs", epochs, "--epoch-samples", samples, "--batch-size", "16"]
-        + ["--balanced", "--val-every", "0", *common, comment]
+    classification = train(
+        LunaTrainingApp,
+        epochs=options.classification_epochs,
+        epoch_samples=options.classification_samples,
+        batch_size=16,
+        balanced=True,
     )
-    classification.main()
 
     step("Threshold: chosen on training scans, at four false positives per scan")
     app = NoduleAnalysisApp(

@@ -14,9 +14,10 @@ from pathlib import Path
 
 import numpy as np
 
-from p2ch10.dsets import CandidateInfoTuple, LunaDataset, getCandidateInfoList, getCt, is_held_out
+from p2ch10.dsets import CandidateInfoTuple, getCandidateInfoList, getCt, is_held_out
 from p2ch11.model import LunaModel
 from p2ch11.training import load_weights
+from p2ch12.dsets import LunaDataset
 from p2ch12.training import BalancedLunaTrainingApp
 from p2ch14.malignancy import judge
 from p2ch14.nodule_analysis import NoduleAnalysisApp, series_of

@@ -91,7 +91,7 @@ class RefinedSegmentationTrainingApp(SegmentationTrainingApp):
     chapter = "p2ch14"
 
     def initTrainDl(self):
-        dataset = BallCrops(self.cli_args.val_stride, False, self.cli_args.samples)
+        dataset = BallCrops(self.cli_args.val_stride, False, samples=self.cli_args.samples)
         return self.make_loader(dataset, shuffle=True)
 
     def initValDl(self):

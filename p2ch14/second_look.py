@@ -7,7 +7,7 @@ It learns from the nodules and from what chapter 11's network cannot tell from t
 
 import torch
 
-from p2ch10.dsets import LunaDataset
+from p2ch12.dsets import LunaDataset
 from p2ch14.close_look import CLOSE_IRC, CloseLookModel
 from p2ch14.dsets import scaled_candidate
 from p2ch14.mining import HardExampleTrainingApp

@@ -53,8 +53,8 @@ def analysed(app, series, what):
 
 
 def train_segmentation():
-    options = ["--epochs", "100", "--samples", "1600", "--val-every", "0", "--augmented", "--one-cycle"]
-    app = RefinedSegmentationTrainingApp([*options, "--resume", "ship-segmentation"])
+    recipe = {"epochs": 100, "samples": 1600, "val_every": 0, "augmented": True, "one_cycle": True}
+    app = RefinedSegmentationTrainingApp.start_or_resume("ship-segmentation", **recipe)
     app.main()
     ship("segmentation", app.model, OWN_GROUPING)
 
@@ -62,13 +62,17 @@ def train_segmentation():
 def train_classification():
     """The first network on candidates and on what the segmentation proposes; the second on what was hard for it."""
     folder = output_root() / "p2ch14"
-    common = ["--balanced", "--augmented", "--one-cycle", "--batch-size", "16", "--epoch-samples", "4000"]
-    common += ["--val-every", "0", "--mined", str(folder / "ship-mined.json"), "--resume"]
-    common += ["--mine-scans", str(MINED_SCANS), "--lr", "0.002"]
-    first = HardExampleTrainingApp([*common, "--epochs", "30", "ship-classification"])
+    recipe = {"balanced": True, "augmented": True, "one_cycle": True, "batch_size": 16, "epoch_samples": 4000}
+    recipe |= {
+        "val_every": 0,
+        "lr": 0.002,
+        "mined": str(folder / "ship-mined.json"),
+        "mine_scans": MINED_SCANS,
+    }
+    first = HardExampleTrainingApp.start_or_resume("ship-classification", epochs=30, **recipe)
     first.main()
-    common += ["--hard-from", str(first.folder / "last.state"), "--hard", str(folder / "ship-hard.json")]
-    second = SecondLookTrainingApp([*common, "--epochs", "20", "ship-close"])
+    recipe |= {"hard_from": str(first.folder / "last.state"), "hard": str(folder / "ship-hard.json")}
+    second = SecondLookTrainingApp.start_or_resume("ship-close", epochs=20, **recipe)
     second.main()
     ship("close_look", second.model)
     ship("classification", first.model, SECOND_LOOK)
@@ -84,12 +88,17 @@ def choose_threshold(model):
 
 def train_malignancy():
     """Fine-tunes all but the first block; without scaling, since size is what tells most."""
-    options = ["--malignant", "--balanced", "--one-cycle", "--batch-size", "16", "--lr", "0.002"]
-    options += ["--augment-flip", "--augment-offset", "--augment-rotate", "--augment-noise"]
-    start = output_root() / "p2ch14" / "ship-classification" / "last.state"
-    options += ["--finetune", str(start), "--finetune-depth", "4"]
-    options += ["--epochs", "20", "--epoch-samples", "2000", "--val-every", "0"]
-    app = MalignancyTrainingApp([*options, "--resume", "ship-malignancy"])
+    recipe = {"malignant": True, "balanced": True, "one_cycle": True, "batch_size": 16, "lr": 0.002}
+    recipe |= {f"augment_{name}": True for name in ("flip", "offset", "rotate", "noise")}
+    start = HardExampleTrainingApp.latest_run("ship-classification") / "last.state"
+    recipe |= {
+        "finetune": str(start),
+        "finetune_depth": 4,
+        "epochs": 20,
+        "epoch_samples": 2000,
+        "val_every": 0,
+    }
+    app = MalignancyTrainingApp.start_or_resume("ship-malignancy", **recipe)
     app.main()
     ship("malignancy", app.model, {"model_name": type(app.model).__name__})
 

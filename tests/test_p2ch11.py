@@ -13,6 +13,7 @@ import torch
 from torch.utils.data import DataLoader, TensorDataset
 
 from p2ch10.dsets import CandidateInfoTuple, LunaDataset
+from p2ch11.loaders import with_nodules
 from p2ch11.model import LunaBlock, LunaModel
 from p2ch11.parallel import SharedBatchNorm, share_batch_norm
 from p2ch11.training import METRICS_SIZE, LunaTrainingApp, load_weights
@@ -153,7 +154,7 @@ def test_shared_batch_norm_equals_pytorchs_own():
 @pytest.mark.parametrize("damage", ["text", "other shape", "no optimizer", "other optimizer"])
 def test_resuming_from_a_bad_checkpoint_is_one_sentence(clean_output, damage):
     app = ToyApp(arguments(1))
-    app.save_checkpoint(1, 0.5)
+    app.saveModel("cls", 1, isBest=True)
     path = app.folder / "last.state"
     state = torch.load(path, weights_only=True)
     if damage == "other shape":
@@ -170,13 +171,9 @@ def test_resuming_from_a_bad_checkpoint_is_one_sentence(clean_output, damage):
 
 
 def test_a_split_without_nodules_is_one_sentence(clean_output):
-    class NoNodules(LunaTrainingApp):
-        def __init__(self):
-            pass
-
     dataset = LunaDataset(candidateInfo_list=[CandidateInfoTuple(False, False, False, 0.0, "1.2", (0, 0, 0))])
     with pytest.raises(UserError, match="no nodule"):
-        NoNodules().with_nodules(dataset, "validation")
+        with_nodules(dataset, "validation")
 
 
 def test_metrics_of_an_empty_class_do_not_fail(clean_output):
@@ -189,8 +186,8 @@ def test_metrics_of_an_empty_class_do_not_fail(clean_output):
 
 def test_nan_score_does_not_replace_the_best(clean_output):
     app = ToyApp(arguments(1))
-    app.save_checkpoint(1, 0.5)
-    app.save_checkpoint(2, math.nan)
+    app.saveModel("cls", 1, isBest=app.improves(0.5))
+    app.saveModel("cls", 2, isBest=app.improves(math.nan))
     assert torch.load(app.folder / "best.state", weights_only=True)["epoch"] == 1
     assert torch.load(app.folder / "last.state", weights_only=True)["epoch"] == 2
 
@@ -217,8 +214,7 @@ def test_bad_weights_are_one_sentence(tmp_path, kind):
 
 def test_log_folder_that_cannot_be_written_is_one_sentence(clean_output):
     app = ToyApp(arguments(1))
-    app.folder.parent.mkdir(parents=True, exist_ok=True)
-    app.folder.write_text("a file in the way")
+    (app.folder / "runs").write_text("a file in the way")
     with pytest.raises(UserError, match="cannot write logs"):
         app.writer("trn")
 

@@ -21,7 +21,6 @@ from p2ch10.dsets import irc2xyz
 from p2ch10.scans import load_scan
 from p2ch11.model import LunaModel
 from p2ch13.model import UNetWrapper
-from p2ch13.segment import body_window, lung_windows, trusted
 from p2ch14 import nodule_analysis, scoring
 from p2ch14.close_look import CLOSE_IRC, CloseLookModel
 from p2ch14.nodule_analysis import Finding, NoduleAnalysisApp, ScanResult
@@ -179,82 +178,6 @@ def test_a_second_look_without_its_network_is_a_sentence(tmp_path, random_weight
     save_file(LunaModel().state_dict(), path, {"second_look": "close"})
     with pytest.raises(UserError, match="close_look.safetensors"):
         NoduleAnalysisApp(random_weights / "segmentation.state", path, device="cpu")
-
-
-def test_body_window_holds_the_body_and_fits_the_network():
-    hu = np.full((4, 101, 130), -1000, dtype=np.int16)
-    hu[:, 40:61, 50:90] = 0
-    rows, columns = body_window(hu)
-    assert rows.start <= 40
-    assert rows.stop >= 61
-    assert columns.start <= 50
-    assert columns.stop >= 90
-    for part, size in ((rows, 101), (columns, 130)):
-        assert (part.stop - part.start) % 4 == 0
-        assert 0 <= part.start < part.stop <= size
-    assert lung_windows(hu) == [(slice(0, 4), (rows, columns))], "no lungs: the whole body"
-    everything = body_window(np.full((4, 64, 64), -1000, dtype=np.int16))
-    assert everything == (slice(0, 64), slice(0, 64))
-
-
-def test_lung_window_holds_both_lungs_or_the_whole_body():
-    hu = np.full((4, 160, 200), -1000, dtype=np.int16)
-    hu[:, 20:140, 20:180] = 0
-    hu[:, 50:110, 40:80] = hu[:, 60:110, 120:161] = -850
-    hu[2, 70:74, 50:54] = 40  # a nodule
-    [(slices, (rows, columns))] = lung_windows(hu)
-    assert slices == slice(0, 4)
-    assert rows.start <= 50 - 12
-    assert rows.stop >= 110 + 12
-    assert columns.start <= 40 - 12
-    assert columns.stop >= 161 + 12
-    assert (rows.stop - rows.start) % 4 == (columns.stop - columns.start) % 4 == 0
-    assert rows.stop - rows.start < 120
-    assert columns.stop - columns.start < 176
-    hu[:, 60:110, 120:161] = 0
-    assert lung_windows(hu) == [(slice(0, 4), body_window(hu))], (
-        "one lung is full: its nodules must not be left out"
-    )
-
-
-def test_a_lung_that_the_picture_cuts_open_is_looked_at_and_a_couch_is_not():
-    hu = np.full((4, 200, 240), -1000, dtype=np.int16)
-    hu[:, 20:140, :200] = 0
-    hu[:, 50:110, 110:160] = -850
-    # The circle that the scanner sees ends within the other lung: beyond it is nothing, as around the patient.
-    hu[:, 40:120, :90] = -850
-    hu[:, 20:140, :20] = -1000
-    hu[:, 170:178] = -900  # foam
-    [(_, (rows, columns))] = lung_windows(hu)
-    assert rows.start <= 40
-    assert 120 <= rows.stop < 165
-    assert columns.start <= 20
-    assert 160 <= columns.stop < 200
-
-
-def test_what_lies_where_a_window_was_cut_only_informs_the_rest():
-    assert trusted((slice(0, 60), slice(20, 100)), (100, 100)) == (slice(0, 52), slice(28, 100))
-    assert trusted((slice(4, 64), slice(0, 100)), (64, 100)) == (slice(12, 64), slice(0, 100))
-
-
-def test_every_slab_has_the_window_of_the_lungs_in_and_around_it():
-    hu = np.full((48, 160, 200), -1000, dtype=np.int16)
-    hu[:, 20:140, 20:180] = 0
-    # Lungs in slices 16 to 39, which grow downwards to the left.
-    for index in range(16, 40):
-        hu[index, 50:110, 100 - 2 * (index - 10) : 160] = -850
-    windows = lung_windows(hu, slab=8, around=4)
-    assert [slices.start for slices, _ in windows] == [8, 16, 24, 32, 40], "and none far from the lungs"
-    widths = [columns.stop - columns.start for _, (_, columns) in windows]
-    assert widths == sorted(widths)
-    assert widths[1] < widths[-1]
-    for slices, (rows, columns) in windows:
-        for index in range(max(slices.start, 16), min(slices.stop, 40)):
-            inside = np.argwhere(hu[index] == -850)
-            assert rows.start <= inside[:, 0].min() - 12
-            assert rows.stop >= inside[:, 0].max() + 12
-            assert columns.start <= inside[:, 1].min() - 12
-            assert columns.stop >= min(inside[:, 1].max() + 12, 200)
 
 
 def finding(xyz, probability=0.9, malignancy=None):

@@ -320,7 +320,7 @@ def test_weights_say_which_crops_they_want(clean_output, classifier, tmp_path):
     path, _ = classifier
     assert load_malignancy(path)[1] is False  # such as the book's published ones
     app = toy("--finetune", str(path))
-    app.save_checkpoint(1, 0.5)
+    app.saveModel("cls", 1, isBest=True)
     model, is_scaled = load_malignancy(app.folder / "best.state")
     assert is_scaled
     assert torch.equal(model.head_linear.weight, app.model.head_linear.weight)

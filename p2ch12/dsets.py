@@ -1,0 +1,111 @@
+"""Chapter 10's dataset with balance and augmentation (chapter 12).
+
+What the chapter does not change can be had from here, as in the book.
+"""
+
+import torch
+
+from p2ch10 import dsets
+from p2ch10.dsets import CandidateInfoTuple as CandidateInfoTuple
+from p2ch10.dsets import Ct as Ct
+from p2ch10.dsets import getCandidateInfoDict as getCandidateInfoDict
+from p2ch10.dsets import getCandidateInfoList as getCandidateInfoList
+from p2ch10.dsets import getCt, getCtRawCandidate
+from p2ch12.augment import Strengths, augment
+from util.errors import UserError
+
+
+class LunaDataset(dsets.LunaDataset):
+    """Chapter 10's `LunaDataset` that can be balanced, and augment what it gives.
+
+    ratio_int: 0 takes candidates as they come; r > 0 gives r others for each nodule, drawn in order and
+    repeated as needed; an epoch then has every other once. augmentation_dict: "flip" and "rotate" (bool),
+    "offset" and "scale" (shares), "noise" (HU), as in `p2ch12.augment.Strengths`; the training augments on
+    the device instead, which is faster. The rest as in chapter 10. Raises `UserError` where balancing lacks
+    a class, `ValueError` for a negative ratio or another augmentation.
+
+    Items as in chapter 10.
+    """
+
+    def __init__(
+        self,
+        val_stride=0,
+        isValSet_bool=None,
+        series_uid=None,
+        sortby_str="random",
+        ratio_int=0,
+        augmentation_dict=None,
+        candidateInfo_list=None,
+    ):
+        super().__init__(val_stride, isValSet_bool, series_uid, sortby_str, candidateInfo_list)
+        if ratio_int < 0:
+            raise ValueError(f"ratio_int is {ratio_int}; give 0 or the number of others for each nodule")
+        self.ratio_int = ratio_int
+        self.augmentation_dict = augmentation_dict or {}
+        self.strengths = strengths_of(self.augmentation_dict)
+        self._first_order = {}
+        if ratio_int and not (self.pos_list and self.negative_list):
+            raise UserError(
+                f"balancing needs both classes, but this split has {len(self.pos_list)} nodules and "
+                f"{len(self.negative_list)} others; use more scans or another --val-stride"
+            )
+
+    def shuffleSamples(self, generator=None):
+        """Draw a new order of the candidates behind a balanced dataset; call it once per epoch.
+
+        An epoch may show only some of the many others; without new orders they would always be the same.
+        The order depends on `generator` alone, not on earlier orders, so that a resumed training agrees.
+        """
+        if self.ratio_int:
+            self._reorder(self.negative_list, generator)
+            self._reorder(self.pos_list, generator)
+
+    def _reorder(self, infos, generator):
+        first = self._first_order.setdefault(id(infos), tuple(infos))
+        infos[:] = [first[i] for i in torch.randperm(len(infos), generator=generator).tolist()]
+
+    def __len__(self):
+        if self.ratio_int:
+            turns = -(-len(self.negative_list) // self.ratio_int)
+            return (self.ratio_int + 1) * turns
+        return len(self.candidateInfo_list)
+
+    def candidate_at(self, ndx) -> CandidateInfoTuple:
+        """The candidate behind item `ndx`: every (ratio + 1)-th is a nodule when balanced."""
+        if not self.ratio_int:
+            return super().candidate_at(ndx)
+        turn, place = divmod(ndx, self.ratio_int + 1)
+        if place == 0:
+            return self.pos_list[turn % len(self.pos_list)]
+        return self.negative_list[(turn * self.ratio_int + place - 1) % len(self.negative_list)]
+
+    def __getitems__(self, indices):
+        """The items of a whole batch, augmented together where that is asked for."""
+        items = super().__getitems__(indices)
+        if not self.augmentation_dict:
+            return items
+        crops_t = augment(torch.stack([item[0] for item in items]), self.strengths)
+        return [(crop_t, *rest) for crop_t, (_, *rest) in zip(crops_t, items)]
+
+
+def strengths_of(augmentation_dict) -> Strengths:
+    """The book's dictionary of augmentations as `Strengths`. Raises `ValueError` for a name it does not know."""
+    try:
+        return Strengths(**augmentation_dict)
+    except TypeError as error:
+        raise ValueError(
+            f"an augmentation of {sorted(augmentation_dict)} is unknown; use flip, offset, scale, rotate, noise"
+        ) from error
+
+
+def getCtAugmentedCandidate(augmentation_dict, series_uid, center_xyz, width_irc, use_cache=True):
+    """A random variant of one candidate's crop: (float32 tensor (1, *width_irc) in HU, centre as IrcTuple).
+
+    augmentation_dict: as for `LunaDataset`. use_cache: False reads the whole scan, True the fastest way.
+    """
+    if use_cache:
+        crop, center_irc = getCtRawCandidate(series_uid, center_xyz, width_irc)
+    else:
+        crop, center_irc = getCt(series_uid).getRawCandidate(center_xyz, width_irc)
+    crop_t = torch.from_numpy(crop).float()[None]  # (1, D, H, W)
+    return augment(crop_t[None], strengths_of(augmentation_dict))[0], center_irc
