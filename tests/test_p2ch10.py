@@ -319,7 +319,7 @@ def test_subsets_in_nested_folders_are_found(two_scans):
 
 
 def test_no_data_says_what_to_run(tmp_path, monkeypatch):
-    monkeypatch.setattr(dsets.luna, "path", lambda: tmp_path)
+    monkeypatch.setattr("p2ch09.luna.path", lambda: tmp_path)
     dsets.forget()
     with pytest.raises(UserError, match="python course.py data luna"):
         scan_paths()
@@ -392,27 +392,9 @@ def test_a_loader_with_workers_gives_every_candidate_once(two_scans):
     assert torch.equal(torch.cat(centers), torch.stack([w[3] for w in want]))
 
 
-@pytest.mark.parametrize("ratio", [1, 2])
-def test_balanced_items_come_one_nodule_to_ratio_others(two_scans, ratio):
-    dataset = LunaDataset(ratio_int=ratio)
-    flags = [dataset.candidate_at(n).isNodule_bool for n in range(len(dataset))]
-    assert flags == [n % (ratio + 1) == 0 for n in range(len(dataset))]
-    nodules = [info for info in getCandidateInfoList() if info.isNodule_bool]
-    with pytest.raises(UserError, match="both classes"):
-        LunaDataset(ratio_int=1, candidateInfo_list=nodules)
-
-
-def test_shuffling_reorders_a_balanced_dataset_only(two_scans):
-    infos = getCandidateInfoList()
-    many = [info._replace(diameter_mm=float(n)) for n in range(20) for info in infos]
-    balanced, plain = LunaDataset(ratio_int=1, candidateInfo_list=many), LunaDataset(candidateInfo_list=many)
-    before, order = list(balanced.pos_list), list(plain.candidateInfo_list)
-    balanced.shuffleSamples(), plain.shuffleSamples()
-    assert balanced.pos_list != before
-    assert sorted(balanced.pos_list) == sorted(before)
-    assert plain.candidateInfo_list == order
+def test_another_order_is_refused(two_scans):
     with pytest.raises(ValueError, match="sortby_str"):
-        LunaDataset(sortby_str="size", candidateInfo_list=many)
+        LunaDataset(sortby_str="size")
 
 
 def test_the_group_sampler_visits_few_scans_at_a_time_and_everything_once():

@@ -8,7 +8,9 @@ from hypothesis import strategies as st
 from sklearn import metrics
 from sklearn.metrics import average_precision_score, precision_recall_fscore_support, roc_auc_score
 
+from p2ch10.dsets import CandidateInfoTuple
 from p2ch12.augment import ALL, Strengths, augment, random_affine, transform
+from p2ch12.dsets import LunaDataset
 from p2ch12.metrics import (
     average_precision,
     confusion,
@@ -17,7 +19,8 @@ from p2ch12.metrics import (
     roc_auc,
     roc_curve,
 )
-from p2ch12.training import BalancedLunaTrainingApp
+from p2ch12.training import LunaTrainingApp
+from util.errors import UserError
 
 
 @given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=50))
@@ -147,8 +150,10 @@ def test_curves_agree_with_scikit_learn(pairs):
 
 
 def test_log_metrics_reports_the_areas_and_bears_a_split_without_nodules(clean_output):
-    app = BalancedLunaTrainingApp(["--device", "cpu"])
-    metrics_t = torch.tensor([[0.0, 0, 1, 1], [0.1, 0.6, 0.4, 0.9], [0.1, 0.9, 0.9, 0.1]])
+    app = LunaTrainingApp(["--device", "cpu"])
+    label, probability = torch.tensor([0.0, 0, 1, 1]), torch.tensor([0.1, 0.6, 0.4, 0.9])
+    loss = torch.tensor([0.1, 0.9, 0.9, 0.1])
+    metrics_t = torch.stack([label, probability, loss, torch.logit(probability)])
     logged = app.logMetrics(1, "val", metrics_t)
     assert logged["roc/auc"] == pytest.approx(0.75)
     assert logged["pr/f1_score"] == pytest.approx(0.5)
@@ -157,13 +162,50 @@ def test_log_metrics_reports_the_areas_and_bears_a_split_without_nodules(clean_o
     assert empty["pr/recall"] == 0
 
 
+def some_candidates(nodules=3, others=20):
+    kinds = [True] * nodules + [False] * others
+    return [CandidateInfoTuple(kind, kind, False, 5.0, "1.2", (n, 0, 0)) for n, kind in enumerate(kinds)]
+
+
+@pytest.mark.parametrize("ratio", [1, 2, 3])
+def test_balanced_items_come_one_nodule_to_ratio_others_and_show_every_other(ratio):
+    infos = some_candidates()
+    dataset = LunaDataset(ratio_int=ratio, candidateInfo_list=infos)
+    drawn = [dataset.candidate_at(n) for n in range(len(dataset))]
+    assert [info.isNodule_bool for info in drawn] == [n % (ratio + 1) == 0 for n in range(len(dataset))]
+    assert {info for info in infos if not info.isNodule_bool} <= set(drawn)
+    assert len(dataset) < 20 * (ratio + 1) / ratio + ratio + 1
+    with pytest.raises(UserError, match="both classes"):
+        LunaDataset(ratio_int=1, candidateInfo_list=some_candidates(others=0))
+    with pytest.raises(ValueError, match="ratio_int"):
+        LunaDataset(ratio_int=-1, candidateInfo_list=infos)
+
+
+def test_a_balanced_epoch_is_as_long_as_asked():
+    dataset = LunaDataset(ratio_int=1, candidateInfo_list=some_candidates(others=6000))
+    assert len(dataset) == 12000
+
+
+def test_shuffling_reorders_a_balanced_dataset_only():
+    infos = some_candidates(nodules=40, others=40)
+    balanced, plain = (
+        LunaDataset(ratio_int=1, candidateInfo_list=infos),
+        LunaDataset(candidateInfo_list=infos),
+    )
+    before, order = list(balanced.pos_list), list(plain.candidateInfo_list)
+    balanced.shuffleSamples(), plain.shuffleSamples()
+    assert balanced.pos_list != before
+    assert sorted(balanced.pos_list) == sorted(before)
+    assert plain.candidateInfo_list == order
+
+
 def test_a_balanced_training_sees_other_negatives_in_every_epoch(tmp_path, monkeypatch):
     monkeypatch.setenv("COURSE_OUTPUT", str(tmp_path))
     seen = []
 
-    class Watching(BalancedLunaTrainingApp):
+    class Watching(LunaTrainingApp):
         def _run_epoch(self, epoch_ndx, loader, what):
-            seen.append(tuple(loader.dataset.candidate_at(i) for i in range(1, len(loader.dataset), 2)))
+            seen.append(tuple(loader.dataset.candidate_at(i) for i in range(1, 2000, 2)))
             raise StopIteration
 
     for epoch in (1, 2, 1):
@@ -177,7 +219,7 @@ def test_a_balanced_training_sees_other_negatives_in_every_epoch(tmp_path, monke
 
 
 def test_every_batch_of_a_balanced_training_is_balanced_and_its_order_is_drawn_anew():
-    app = BalancedLunaTrainingApp(["--balanced", "--batch-size", "8"])
+    app = LunaTrainingApp(["--balanced", "--batch-size", "8"])
     loader = app.initTrainDl()
     batches = list(loader.batch_sampler)
     assert sorted(i for batch in batches for i in batch) == list(range(len(loader.dataset)))
@@ -186,6 +228,6 @@ def test_every_batch_of_a_balanced_training_is_balanced_and_its_order_is_drawn_a
         loader.generator.manual_seed(epoch)
         loader.dataset.shuffleSamples(loader.generator)
         drawn = [[loader.dataset.candidate_at(i) for i in batch] for batch in batches]
-        assert {sum(info.isNodule_bool for info in batch) for batch in drawn} == {4}
+        assert all(2 * sum(info.isNodule_bool for info in batch) == len(batch) for batch in drawn)
         orders.append(drawn)
     assert orders[0] != orders[1]

@@ -11,16 +11,17 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from p2ch10.dsets import LunaDataset
+from p2ch11 import training
 from p2ch12 import lessons
 from p2ch12.lessons import RECORD, class_loss, recall_at_precision
-from util.paths import output_root
+from p2ch12.training import LunaTrainingApp
 
 
-def logged(run):
-    """{mode: a dict of metrics per epoch} of the newest training in `run`, a folder like "p2ch11/notebook"."""
+def logged(app_class, comment):
+    """{mode: a dict of metrics per epoch} of the newest training with this comment."""
     metrics = {}
     for mode in ("trn", "val"):
-        newest = max((output_root() / run / "runs").glob(f"*-{mode}"))
+        newest = max((app_class.latest_run(comment) / "runs").glob(f"*-{mode}"))
         events = EventAccumulator(str(newest)).Reload()
         by_name = {name: [event.value for event in events.Scalars(name)] for name in events.Tags()["scalars"]}
         metrics[mode] = [dict(zip(by_name, values)) for values in zip(*by_name.values(), strict=True)]
@@ -30,7 +31,7 @@ def logged(run):
 @pytest.mark.lesson
 def test_chapter_11_is_right_nearly_always_and_finds_nothing(executed):
     executed("p2ch11")
-    result = logged("p2ch11/notebook")["val"][-1]
+    result = logged(training.LunaTrainingApp, "notebook")["val"][-1]
     assert result["correct/all"] >= 99
     assert result["correct/pos"] <= 20
 
@@ -39,7 +40,10 @@ def test_chapter_11_is_right_nearly_always_and_finds_nothing(executed):
 def losses(executed):
     """{is it augmented: (training losses, validation losses)} of balanced training, by epoch."""
     executed("p2ch12")
-    runs = {False: logged("p2ch12/notebook-balanced"), True: logged("p2ch12/notebook-augmented")}
+    runs = {
+        False: logged(LunaTrainingApp, "notebook-balanced"),
+        True: logged(LunaTrainingApp, "notebook-augmented"),
+    }
     return {
         key: [[class_loss(entry) for entry in run[mode]] for mode in ("trn", "val")]
         for key, run in runs.items()
@@ -83,7 +87,7 @@ def test_the_command_measures_every_training_and_records_it(clean_output, tmp_pa
     def small(app):
         return app.make_loader(LunaDataset(candidateInfo_list=few), shuffle=False)
 
-    for app_class in (lessons.BalancedLunaTrainingApp, lessons.SmallValidationApp):
+    for app_class in (lessons.LunaTrainingApp, lessons.SmallValidationApp):
         monkeypatch.setattr(app_class, "initValDl", small)
     options = ["--seeds", "1", "--epochs", "2", "--epoch-samples", "16", "--write"]
     monkeypatch.setattr("sys.argv", ["lessons", *options])
