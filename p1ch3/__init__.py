@@ -1,7 +1,6 @@
 """Chapter 3: what a tensor is: a view of a storage, with a type, a place and strides.
 
-Introduces drawings of any tensor's storage (storage), the table of number types (dtypes), timed moves
-between devices (devices) and a quantized tensor made of ordinary parts (quantized).
+Introduces drawings of any tensor's storage (storage) and the table of number types (dtypes).
 Takes nothing from earlier chapters.
 """
 

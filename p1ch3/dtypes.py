@@ -5,7 +5,7 @@ import math
 import matplotlib.pyplot as plt
 import torch
 
-from util.plotting import BLUE, ORANGE, SKY
+from util.plotting import BLUE, ORANGE
 
 FLOATS = [
     torch.float64,
@@ -55,12 +55,15 @@ def draw_floats():
     for place, dtype in enumerate(reversed(FLOATS)):
         info = torch.finfo(dtype)
         low, high = math.log10(info.tiny), math.log10(info.max)
-        colour = ORANGE if dtype == torch.float32 else BLUE if dtype.itemsize > 1 else SKY
+        colour = ORANGE if dtype == torch.float32 else BLUE
         left.barh(place, high - low, left=low, color=colour, height=0.6)
-        right.barh(place, -math.log10(info.eps), color=colour, height=0.6)
+        digits = -math.log10(info.eps)
+        right.barh(place, digits, color=colour, height=0.6)
+        right.text(digits + 0.3, place, f"{digits:.1f}", va="center", fontsize=9)
     left.set_yticks(range(len(FLOATS)), [name_of(dtype) for dtype in reversed(FLOATS)])
     # float64 reaches to 1e308 and would squeeze all others.
     left.set_xlim(-50, 50)
+    right.set_xlim(0, 19)
     left.set_xlabel("range: powers of ten (float64 goes on to ±308)")
     right.set_xlabel("precision: decimal digits")
     for axis in (left, right):

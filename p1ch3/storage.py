@@ -1,4 +1,8 @@
-"""Where a tensor's elements lie in its storage, and a drawing of it (chapter 3, "Tensor metadata")."""
+"""Where a tensor's elements lie in its storage, and a drawing of it (chapter 3, "Tensor metadata").
+
+An element's *place* is counted in elements from the start of the storage; a memory address, in bytes, is
+another thing.
+"""
 
 import itertools
 
@@ -37,22 +41,13 @@ def shares_storage(a: torch.Tensor, b: torch.Tensor) -> bool:
     return a.untyped_storage().data_ptr() == b.untyped_storage().data_ptr()
 
 
-def describe(tensor: torch.Tensor) -> str:
-    """A tensor's metadata in one line: shape, stride, offset, type, device and the storage's length."""
-    held = tensor.untyped_storage().nbytes() // tensor.element_size()
-    return (
-        f"shape {tuple(tensor.shape)}  stride {tensor.stride()}  offset {tensor.storage_offset()}  "
-        f"{str(tensor.dtype).removeprefix('torch.')} on {tensor.device}  "
-        f"{'contiguous' if tensor.is_contiguous() else 'not contiguous'}  storage of {held}"
-    )
-
-
 def draw_storage(*tensors: torch.Tensor, names=None):
-    """Draw tensors that share a storage: each as a grid of values with addresses, below them the storage.
+    """Draw tensors that share a storage: each as a grid of values with places (@0, @1, …), the storage below.
 
-    Colours follow the tensor's rows, so that a cell of the storage tells which row owns it; grey cells
-    belong to no element. Arcs show what one step along each dimension costs. Tensors of up to three
-    dimensions and a storage of up to 96 elements. Returns the figure. Raises `UserError` otherwise.
+    Colours follow the place, so an element has one colour wherever it shows; hatched cells of the storage
+    are no part of the last tensor. Arcs show what one step along each of its dimensions costs. Tensors of
+    up to three dimensions and a storage of up to 96 elements. Returns the figure. Raises `UserError`
+    otherwise.
     """
     if not tensors:
         raise UserError("give draw_storage at least one tensor")
@@ -79,7 +74,7 @@ def draw_storage(*tensors: torch.Tensor, names=None):
         width, height = _grid_size(tensor)
         if left + width > PER_ROW:
             left, top, tallest = 0.0, top - tallest, 0.0
-        _draw_grid(axis, tensor, name, left, top)
+        _draw_grid(axis, tensor, name, left, top, len(values))
         left, tallest = left + width + 0.5, max(tallest, height)
     bottom = _draw_row(axis, values, tensors[-1], names[-1], top - tallest)
     axis.set_xlim(-0.2, PER_ROW + 0.2)
@@ -94,20 +89,26 @@ def _grid_size(tensor):
     return max(sizes[0] * (sizes[2] + 0.6), 7.6), sizes[1] + 1.2
 
 
-def _cell(axis, x, y, value, address, colour):
+def _cell(axis, x, y, value, place, colour):
     text = f"{value:g}" if isinstance(value, (int, float)) else str(value)
-    axis.add_patch(plt.Rectangle((x, y - 1), 1, 1, facecolor=colour, edgecolor="0.35", linewidth=0.8))
+    hatch = None if colour else "////"
+    axis.add_patch(
+        plt.Rectangle(
+            (x, y - 1), 1, 1, facecolor=colour or "white", edgecolor="0.8", hatch=hatch, linewidth=0
+        )
+    )
+    axis.add_patch(plt.Rectangle((x, y - 1), 1, 1, fill=False, edgecolor="0.35", linewidth=0.8))
     axis.text(x + 0.5, y - 0.42, text, ha="center", va="center", fontsize=10)
-    axis.text(x + 0.5, y - 0.82, f"@{address}", ha="center", va="center", fontsize=7, color="0.25")
+    axis.text(x + 0.5, y - 0.82, f"@{place}", ha="center", va="center", fontsize=7, color="0.2")
 
 
-def _tint(number):
-    """A pale version of the course's colours, on which black text is readable."""
-    red, green, blue = (int(COLOURS[number % 6][i : i + 2], 16) / 255 for i in (1, 3, 5))
-    return tuple(1 - 0.42 * (1 - part) for part in (red, green, blue))
+def _tint(place, held):
+    """A pale colour for each of `held` places, on which black text is readable."""
+    colour = plt.colormaps["viridis"](place / max(held - 1, 1))
+    return tuple(1 - 0.5 * (1 - part) for part in colour[:3])
 
 
-def _draw_grid(axis, tensor, name, left, top):
+def _draw_grid(axis, tensor, name, left, top, held):
     title = f"{name}: shape {tuple(tensor.shape)}, stride {tensor.stride()}, offset {tensor.storage_offset()}"
     axis.text(left, top - 0.35, title, fontsize=9.5, va="center")
     offsets, values = element_offsets(tensor), tensor.detach().cpu()
@@ -122,48 +123,52 @@ def _draw_grid(axis, tensor, name, left, top):
             top - 0.7 - row,
             values[plane, row, column].item(),
             offsets[plane, row, column].item(),
-            _tint(plane * rows + row),
+            _tint(offsets[plane, row, column].item(), held),
         )
 
 
 def _draw_row(axis, values, tensor, name, top):
     """Draw the storage below `top`, 16 elements a line; returns the y below it."""
-    offsets = element_offsets(tensor)
-    while offsets.dim() < 2:
-        offsets = offsets.unsqueeze(0)
-    owner = {}
-    for row, addresses in enumerate(offsets.reshape(-1, offsets.shape[-1]).tolist()):
-        for address in addresses:
-            owner.setdefault(address, row)
-    axis.text(0, top - 0.35, f"storage, coloured by the rows of {name}", fontsize=9.5, va="center")
+    owned = set(element_offsets(tensor).flatten().tolist())
+    title = f"storage, with the steps of {name}"
+    if len(owned) < len(values):
+        title += f"; hatched: no part of {name}"
+    axis.text(0, top - 0.35, title, fontsize=9.5, va="center")
     start = tensor.storage_offset()
-    # (stride, dimension) of every step that stays in the first element's line
+    # (stride, dimension) of every step that leads somewhere
     steps = sorted(
         (stride, dim) for dim, stride in enumerate(tensor.stride()) if tensor.shape[dim] > 1 and stride
     )
-    steps = [step for step in steps if start % PER_ROW + step[0] < PER_ROW]
     y = top - 0.7
     for line in range(-(-len(values) // PER_ROW)):
-        for place, value in enumerate(values[line * PER_ROW : (line + 1) * PER_ROW].tolist()):
-            address = line * PER_ROW + place
-            colour = _tint(owner[address]) if address in owner else "0.88"
-            _cell(axis, place, y, value, address, colour)
+        for column, value in enumerate(values[line * PER_ROW : (line + 1) * PER_ROW].tolist()):
+            place = line * PER_ROW + column
+            colour = _tint(place, len(values)) if place in owned else None
+            _cell(axis, column, y, value, place, colour)
         y -= 1.15
         if line == start // PER_ROW:
-            y = _draw_steps(axis, steps, start % PER_ROW, y + 0.15)
+            y = _draw_steps(axis, steps, start, y + 0.15)
     return y - 0.1
 
 
-def _draw_steps(axis, steps, place, y):
-    """A bracket per dimension from the first element to its next neighbour there; returns the y below."""
-    beside = place + max((stride for stride, _ in steps), default=0) + 0.65
+def _draw_steps(axis, steps, start, y):
+    """A bracket per dimension from the first element to its next neighbour there; returns the y below.
+
+    A step that leads into another line of the drawing is told, not drawn.
+    """
+    column = start % PER_ROW
+    drawn = [stride for stride, _ in steps if column + stride < PER_ROW]
+    beside = column + max(drawn, default=0) + 0.65
     for number, (stride, dim) in enumerate(steps):
         colour, low = COLOURS[(number + 5) % 7], y - 0.35 * (number + 1)
-        x, target = place + 0.5 - 0.12 * number, place + stride + 0.5
-        axis.plot([x, x, target], [y, low, low], color=colour, linewidth=1.3)
-        axis.annotate(
-            "", (target, y), (target, low), arrowprops={"arrowstyle": "-|>", "color": colour, "lw": 1.3}
-        )
         text = f"next in dimension {dim}: +{stride}"
+        if stride in drawn:
+            x, target = column + 0.5 - 0.12 * number, column + stride + 0.5
+            axis.plot([x, x, target], [y, low, low], color=colour, linewidth=1.3)
+            axis.annotate(
+                "", (target, y), (target, low), arrowprops={"arrowstyle": "-|>", "color": colour, "lw": 1.3}
+            )
+        else:
+            text += f", to @{start + stride}"
         axis.text(beside, low, text, fontsize=8, va="center", color=colour)
     return y - 0.35 * len(steps) - 0.35

@@ -1,14 +1,13 @@
-"""Chapter 3: addresses of elements, drawings of them, dtypes, timings and the quantized tensor."""
+"""Chapter 3: places of elements, drawings of them, and dtypes."""
 
+import matplotlib.pyplot as plt
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from p1ch3.devices import best_seconds, time_moves, time_products
 from p1ch3.dtypes import dtype_rows
-from p1ch3.quantized import QuantizedTensor
-from p1ch3.storage import describe, draw_storage, element_offsets, shares_storage, storage_values
+from p1ch3.storage import draw_storage, element_offsets, shares_storage, storage_values
 from util.errors import UserError
 
 
@@ -60,19 +59,30 @@ def test_shares_storage(operation, shared):
     assert shares_storage(operation(points), points) is shared
 
 
-def test_describe_says_what_pytorch_says():
-    view = torch.arange(12, dtype=torch.int16).reshape(3, 4).t()[1:]
-    said = describe(view)
-    assert "shape (3, 3)  stride (1, 4)  offset 1  int16 on cpu  not contiguous  storage of 12" in said
-
-
 def texts_of(figure):
     return [text.get_text() for axis in figure.axes for text in axis.texts]
 
 
-def test_drawing_shows_every_value_and_address():
-    import matplotlib.pyplot as plt
+def colours_of(figure):
+    """The fill of every drawn cell by the place written in it: {"@3": {fill, …}}, hatched cells left out."""
+    (axis,) = figure.axes
+    fills = {}
+    for text in axis.texts:
+        if text.get_text().startswith("@"):
+            x, y = text.get_position()
+            (cell,) = [
+                patch
+                for patch in axis.patches
+                if patch.get_x() < x < patch.get_x() + 1
+                and patch.get_y() < y < patch.get_y() + 1
+                and patch.get_fill()
+                and not patch.get_hatch()
+            ] or [None]
+            fills.setdefault(text.get_text(), set()).add(cell and cell.get_facecolor())
+    return fills
 
+
+def test_drawing_shows_every_value_and_place():
     points = torch.tensor([[40.0, 10.0], [50.0, 30.0], [20.0, 60.0]])
     said = texts_of(draw_storage(points, points.t(), names=["points", "turned"]))
     assert "turned: shape (2, 3), stride (1, 2), offset 0" in said
@@ -81,6 +91,23 @@ def test_drawing_shows_every_value_and_address():
     assert [said.count(f"@{n}") for n in range(7)] == [3] * 6 + [0]
     assert "next in dimension 1: +2" in said
     plt.close("all")
+
+
+def test_an_element_has_one_colour_wherever_it_is_drawn():
+    points = torch.arange(6.0).reshape(3, 2)
+    fills = colours_of(draw_storage(points, points.t()))
+    assert all(len(places) == 1 for places in fills.values())
+    assert len(set.union(*fills.values())) == 6
+    # What is no part of the last tensor is hatched in the storage, and coloured only in the first.
+    fills = colours_of(draw_storage(points, points[1]))
+    assert [None in fills[f"@{n}"] for n in range(6)] == [True, True, False, False, True, True]
+    plt.close("all")
+
+
+def test_a_step_into_another_line_is_told():
+    figure = draw_storage(torch.arange(24).reshape(2, 3, 4)[:, 1:])
+    assert "next in dimension 0: +12, to @16" in texts_of(figure)
+    plt.close(figure)
 
 
 @pytest.mark.parametrize(
@@ -96,8 +123,6 @@ def test_drawing_shows_every_value_and_address():
     ],
 )
 def test_any_small_tensor_can_be_drawn(tensor):
-    import matplotlib.pyplot as plt
-
     figure = draw_storage(tensor)
     figure.canvas.draw()
     assert len(texts_of(figure)) > tensor.numel()
@@ -127,47 +152,3 @@ def test_dtype_rows_tell_the_truth():
             assert one + row["step"] > one
             assert one + row["step"] / 2.1 == one
             assert torch.isinf(torch.tensor(row["max"], dtype=dtype) * 2)
-
-
-def test_timings_grow_with_the_work():
-    device = torch.device("cpu")
-    small, large = torch.ones(100), torch.ones(4_000_000)
-    assert best_seconds(lambda: large + 1, device) > best_seconds(lambda: small + 1, device) > 0
-    assert [row["megabytes"] for row in time_moves("cpu", (0.1, 1))] == [0.1, 1]
-    assert all(row["ms"] > 0 and row["gflops"] > 0 for row in time_products("cpu", (8, 64)))
-
-
-@given(st.lists(st.floats(-100, 100, width=32), min_size=1, max_size=40))
-@settings(max_examples=60, deadline=None)
-def test_quantized_values_are_within_half_a_step(values):
-    values = torch.tensor(values)
-    quantized = QuantizedTensor.from_float(values)
-    # Rounding of the zero point may cost another half step at the ends of the range.
-    assert (quantized.dequantize() - values).abs().max() <= quantized.scale * 1.01 + 1e-6
-    assert (QuantizedTensor.from_float(torch.cat([values, torch.zeros(1)])).dequantize()[-1]) == 0
-
-
-@pytest.mark.filterwarnings("ignore")
-def test_quantization_agrees_with_pytorch():
-    values = torch.randn(200, generator=torch.Generator().manual_seed(1))
-    quantized = QuantizedTensor.from_float(values)
-    try:
-        oracle = torch.quantize_per_tensor(values, quantized.scale, quantized.zero_point, torch.quint8)
-    except (RuntimeError, AttributeError):
-        pytest.skip("this PyTorch has no quantized dtypes any more")
-    # Ties between two codes may be rounded either way.
-    assert (quantized.codes.int() - oracle.int_repr().int()).abs().max() <= 1
-    assert (quantized.codes == oracle.int_repr()).float().mean() > 0.98
-
-
-def test_quantized_is_a_tensor_to_operations():
-    quantized = QuantizedTensor.from_float(torch.tensor([[-1.0, 0.0], [0.5, 2.0]]))
-    assert isinstance(quantized, torch.Tensor)
-    assert quantized.shape == (2, 2)
-    assert torch.equal(torch.relu(quantized), quantized.dequantize().relu())
-    assert torch.equal(quantized @ torch.eye(2), quantized.dequantize())
-    assert torch.equal(torch.cat([quantized, quantized]), quantized.dequantize().repeat(2, 1))
-    copy = quantized.clone()
-    assert isinstance(copy, QuantizedTensor)
-    assert copy.codes.data_ptr() != quantized.codes.data_ptr()
-    assert "zero_point=85" in repr(copy)
