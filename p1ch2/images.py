@@ -28,10 +28,10 @@ def load_image(path) -> Image.Image:
             return to_rgb(ImageOps.exif_transpose(file))
     except UnidentifiedImageError as error:
         raise UserError(
-            f"'{shown(path)}' is not a picture that Pillow can read; save it as JPEG or PNG first"
+            f"'{shown(path)}' is no picture that Pillow can read; save it as JPEG or PNG first"
         ) from error
     except Image.DecompressionBombError as error:
-        raise UserError(f"'{shown(path)}' has too many pixels for a photo; shrink it first") from error
+        raise UserError(f"'{shown(path)}' is too large to be a photo; shrink it first") from error
     except (OSError, SyntaxError, ValueError, EOFError) as error:
         raise UserError(
             f"'{shown(path)}' is damaged or was cut off ({error}); copy or download it again"
@@ -39,13 +39,20 @@ def load_image(path) -> Image.Image:
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """A PIL image of any mode in mode "RGB": 16 bits scaled to 8, transparency laid on white."""
-    if image.mode.startswith("I") or image.mode == "F":
-        values = np.nan_to_num(np.asarray(image, dtype=np.float64))
+    """A PIL image of any mode in mode "RGB": 16 bits and fractions scaled to 8, transparency laid on white."""
+    if image.mode.startswith("I"):
         # 16-bit files come as 0 to 65,535; Pillow's own conversion would clip them at 255.
-        top = 65535.0 if image.mode.startswith("I") else max(values.max(), 1e-12)
-        image = Image.fromarray((values / top * 255).clip(0, 255).round().astype(np.uint8))
+        image = _grey(np.asarray(image, dtype=np.float64) / 65535)
+    elif image.mode == "F":  # any numbers: the darkest becomes black, the brightest white
+        values = np.asarray(image, dtype=np.float64)
+        finite = values[np.isfinite(values)] if np.isfinite(values).any() else np.zeros(1)
+        low, high = finite.min(), finite.max()
+        image = _grey(np.nan_to_num((values - low) / max(high - low, 1e-12), nan=0.0))
     elif image.has_transparency_data:
         seen = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", seen.size, "white"), seen)
     return image.convert("RGB")
+
+
+def _grey(brightness: np.ndarray) -> Image.Image:
+    return Image.fromarray((brightness * 255).clip(0, 255).round().astype(np.uint8))

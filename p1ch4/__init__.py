@@ -2,7 +2,7 @@
 
 Introduces loaders that say what is wrong with a file (images, volumes, tables, bikes, text), a first
 embedding (embedding) and four datasets: `photos`, `wine`, `bikes`, `text`. Their generated stand-ins
-have the real files' names, columns and quirks. Takes from earlier chapters: nothing.
+have the real files' names, columns and quirks. Takes the reading of picture files from chapter 2.
 """
 
 import importlib

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 
+from p1ch2 import images as pictures
 from util.errors import UserError
 from util.paths import shown
 
@@ -13,48 +14,14 @@ SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp"}
 
 
 def load_image(path) -> torch.Tensor:
-    """The picture in a file as a uint8 tensor of shape (3, height, width), in RGB.
+    """`p1ch2.images.load_image` as a uint8 tensor of shape (3, height, width), in RGB.
 
     Whatever the file holds comes out alike: photos are turned upright as their EXIF note asks, palettes,
     greys and print colours (CMYK) become RGB, 16 bits become 8, transparent places white, and of an
     animation the first picture is taken. Raises `UserError`, one sentence, for a file that is missing,
     no picture, cut off or too large to be a photo.
     """
-    path = Path(path)
-    if not path.exists():
-        raise UserError(f"there is no picture '{shown(path)}'; check the path")
-    if path.is_dir():
-        raise UserError(f"'{shown(path)}' is a folder; give a picture in it, or use load_batch")
-    try:
-        with Image.open(path) as file:
-            file.load()
-            image = ImageOps.exif_transpose(file)
-            return _to_tensor(image)
-    except UnidentifiedImageError as error:
-        raise UserError(
-            f"'{shown(path)}' is no picture that Pillow can read; open it to see what it is"
-        ) from error
-    except Image.DecompressionBombError as error:
-        raise UserError(f"'{shown(path)}' is too large to be a photo; shrink it first") from error
-    except (OSError, SyntaxError, ValueError) as error:
-        raise UserError(
-            f"'{shown(path)}' is damaged or was cut off ({error}); copy or download it again"
-        ) from error
-
-
-def _to_tensor(image: Image.Image) -> torch.Tensor:
-    if image.mode.startswith("I"):
-        # 16 bits of brightness; convert("RGB") would clip them instead of scaling.
-        grey = np.asarray(image).astype(np.float64) / 257
-        image = Image.fromarray(grey.clip(0, 255).round().astype(np.uint8))
-    elif image.mode == "F":
-        values = np.asarray(image)
-        low, high = np.nanmin(values), np.nanmax(values)
-        image = Image.fromarray(np.uint8(np.nan_to_num((values - low) / max(high - low, 1e-12)) * 255))
-    elif image.has_transparency_data:
-        seen = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", seen.size, "white"), seen)
-    pixels = np.array(image.convert("RGB"))  # (H, W, 3)
+    pixels = np.array(pictures.load_image(path))  # (H, W, 3)
     return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()  # (3, H, W)
 
 

@@ -1,13 +1,10 @@
 """Where LUNA16 comes from: the real scans on Zenodo, subset by subset, or generated patients."""
 
-import json
-import os
 import shutil
 from pathlib import Path
 
 from util.datasets import Dataset, Source, _folders_below
 from util.errors import UserError
-from util.files import atomic_path
 from util.paths import data_root, shown
 
 # The course's own cohort, which stands in for LUNA16 until a real copy is there. LUNA16 has four
@@ -23,7 +20,6 @@ RECORDS = {"3723295": range(0, 7), "4121926": range(7, 10)}
 LISTING = "https://zenodo.org/api/records/{record}"
 LISTS = ("annotations.csv", "candidates.csv", "candidates_V2.zip", "evaluationScript.zip")
 SCANS_IN_SUBSET = {f"subset{n}": 89 if n < 8 else 88 for n in range(10)}
-UNPACKED = 2.2  # a subset unpacks to about twice its size
 
 
 def generate_course_cohort(folder: Path):
@@ -39,6 +35,8 @@ class Luna16(Dataset):
     `path()` is the folder. Where the layout is not flat (an unpacked archive inside an archive's
     folder, lists in `CSVFILES`), `scan_paths()` and `list_path()` find the files all the same.
     """
+
+    unpacked = 2.2
 
     def __init__(self):
         super().__init__(
@@ -125,42 +123,13 @@ class Luna16(Dataset):
         return sources
 
     def download(self, parts: list[str] | None = None) -> Path:
-        """Fetch the lists and the given subsets (all ten by default, over 100 GB unpacked).
-
-        Resumable, verified by the MD5 that Zenodo states, unpacked, and free space checked first.
-        Raises `UserError` when offline, out of space or for an unknown part.
-        """
-        unknown = sorted(set(parts or ()) - set(self.parts))
-        if unknown:
-            raise UserError(f"luna has no part {', '.join(unknown)}; there are {', '.join(self.parts)}")
-        if os.environ.get("COURSE_OFFLINE") == "1":
-            raise UserError("COURSE_OFFLINE=1 forbids downloads; unset it to fetch real data")
-        folder = data_root() / self.name
-        folder.mkdir(parents=True, exist_ok=True)
-        wanted = [s for s in self.listed_sources(parts) if not self._marker(folder, s).exists()]
-        need = sum(s.size for s in wanted) * UNPACKED + max((s.size for s in wanted), default=0)
-        free = shutil.disk_usage(folder).free
-        if free < need:
-            raise UserError(
-                f"{need / 1e9:.0f} GB needed in {shown(folder)} but {free / 1e9:.0f} GB are free; "
-                "fetch fewer subsets (--subset 0) or set COURSE_DATA to a larger disk"
-            )
-        for source in wanted:
-            self._fetch(folder, source)
+        """Fetch the lists and the given subsets (all ten by default, over 100 GB unpacked), as `Dataset` does."""
+        folder = super().download(parts)
         for name in ("annotations_excluded.csv", "seriesuids.csv"):  # inside the evaluation script
             found = self._list_in(folder, name)
             if found and found.parent != folder:
                 shutil.copy(found, folder / name)
-        self._note(folder, wanted)
         return folder
-
-    def _note(self, folder: Path, sources):
-        """Remember what was fetched, for a reader who asks where the files are from."""
-        file = folder / "sources.json"
-        known = json.loads(file.read_text()) if file.exists() else {}
-        known.update({s.filename: {"url": s.urls[0], "hash": s.hash, "size": s.size} for s in sources})
-        with atomic_path(file) as temporary:
-            temporary.write_text(json.dumps(known, indent=1))
 
     def check(self) -> list[str]:
         """One line per list and subset of the real copy: there, missing, or broken and which files."""

@@ -42,6 +42,14 @@ def test_sixteen_bits_are_scaled_and_not_clipped(tmp_path):
     assert np.asarray(load_image(tmp_path / "deep.png"))[0, :, 0].tolist() == [0, 128, 255]
 
 
+def test_fractions_reach_from_black_to_white_whatever_their_range(tmp_path):
+    values = np.array([[-1.0, np.nan, 0.0, 1.0]], np.float32)
+    Image.fromarray(values).save(tmp_path / "heat.tif")
+    assert np.asarray(load_image(tmp_path / "heat.tif"))[0, :, 0].tolist() == [0, 0, 128, 255]
+    Image.fromarray(np.full((1, 2), np.nan, np.float32)).save(tmp_path / "nothing.tif")
+    assert np.asarray(load_image(tmp_path / "nothing.tif")).max() == 0
+
+
 def test_a_sideways_photo_is_turned_upright(photo, tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6  # "turn a quarter clockwise to see it upright"
@@ -67,10 +75,10 @@ def test_bad_files_are_named_in_one_sentence(photo, tmp_path):
     (tmp_path / "cut.jpg").write_bytes(whole[: len(whole) // 2])
     (tmp_path / "empty.png").touch()
     for name, word in [
-        ("notes.jpg", "not a picture"),
+        ("notes.jpg", "no picture"),
         ("cut.png", "cut off"),
         ("cut.jpg", "cut off"),
-        ("empty.png", "not a picture"),
+        ("empty.png", "no picture"),
         ("missing.jpg", "no picture"),
         ("", "folder"),
     ]:

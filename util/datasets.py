@@ -6,6 +6,7 @@ folder and says in one printed line which of the two it is. Nothing is downloade
 """
 
 import functools
+import json
 import os
 import shutil
 from collections.abc import Callable
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from util.errors import UserError
-from util.files import atomic_path, is_full, remove
+from util.files import atomic_path, is_full
 from util.paths import data_root, generated_root, shown
 
 
@@ -51,6 +52,8 @@ class Dataset:
     below the dataset's folder that tell a real copy; all must match. sources: what to download.
     about, licence: one line each, for listings.
     """
+
+    unpacked = 1.2  # how many times an archive's size its content takes
 
     def __init__(
         self,
@@ -144,29 +147,46 @@ class Dataset:
         """Names of the parts that can be asked for, in order of declaration."""
         return list(dict.fromkeys(source.part for source in self.sources if source.part))
 
+    def listed_sources(self, parts: list[str] | None = None) -> list[Source]:
+        """What `download` fetches for these parts (None: all)."""
+        return [s for s in self.sources if not s.part or parts is None or s.part in parts]
+
     def download(self, parts: list[str] | None = None) -> Path:
         """Fetch the real files (all, or only `parts`) into `COURSE_DATA/name`; returns that folder.
 
-        Resumable; each file's hash is verified and a mismatch deleted; free space is checked first.
-        Raises `UserError` when offline, out of space, for an unknown part, or where every mirror fails.
+        Resumable; each file's hash is verified and a mismatch deleted; free space is checked first; where
+        each file is from stands in `sources.json`. Raises `UserError` when offline, out of space, for an
+        unknown part, or where every mirror fails.
         """
-        if not self.sources:
+        if not (self.sources or self.parts):
             raise UserError(f"{self.name} is generated here; it has no download")
-        if os.environ.get("COURSE_OFFLINE") == "1":
-            raise UserError("COURSE_OFFLINE=1 forbids downloads; unset it to fetch real data")
-        unknown = set(parts or ()) - set(self.parts)
+        unknown = sorted(set(parts or ()) - set(self.parts))
         if unknown:
             raise UserError(
-                f"{self.name} has no part {', '.join(sorted(unknown))}; there are {', '.join(self.parts)}"
+                f"{self.name} has no part {', '.join(unknown)}; there are {', '.join(self.parts)}"
             )
+        if os.environ.get("COURSE_OFFLINE") == "1":
+            raise UserError("COURSE_OFFLINE=1 forbids downloads; unset it to fetch real data")
         folder = data_root() / self.name
         folder.mkdir(parents=True, exist_ok=True)
-        wanted = [s for s in self.sources if not s.part or parts is None or s.part in parts]
-        wanted = [s for s in wanted if not self._marker(folder, s).exists()]
-        _check_free_space(folder, wanted)
+        wanted = [s for s in self.listed_sources(parts) if not self._marker(folder, s).exists()]
+        self._check_free_space(folder, wanted)
         for source in wanted:
             self._fetch(folder, source)
+            _note(folder, source)
         return folder
+
+    def _check_free_space(self, folder: Path, sources: list[Source]):
+        # An archive and its unpacked content exist side by side for a moment.
+        need = sum(source.size * (self.unpacked if source.unpack else 1) for source in sources)
+        need += max((source.size for source in sources if source.unpack), default=0)
+        free = shutil.disk_usage(folder).free
+        if free < need:
+            fewer = "ask for fewer parts (--subset 0)" if self.parts else "make room"
+            raise UserError(
+                f"{need / 1e9:.1f} GB needed in {shown(folder)} but {free / 1e9:.1f} GB are free; "
+                f"{fewer}, or set COURSE_DATA to a folder on a larger disk"
+            )
 
     def _marker(self, folder: Path, source: Source) -> Path:
         """Exists once `source` is complete: the file itself, or a note that it was unpacked."""
@@ -220,10 +240,6 @@ class Dataset:
         """One line per file of the real source: there, missing or broken."""
         return [f"{name}: {state}" for name, state in self.verify()]
 
-    def forget_generated(self):
-        """Remove the generated stand-in; the next `path()` makes it anew."""
-        remove(self.generated_path())
-
 
 def _folders_below(root: Path, depth: int):
     if depth == 0 or not root.is_dir():
@@ -234,16 +250,13 @@ def _folders_below(root: Path, depth: int):
         yield from _folders_below(child, depth - 1)
 
 
-def _check_free_space(folder: Path, sources: list[Source]):
-    # An archive and its unpacked content exist side by side for a moment.
-    need = sum(source.size for source in sources)
-    need += max((source.size for source in sources if source.unpack), default=0)
-    free = shutil.disk_usage(folder).free
-    if free < need:
-        raise UserError(
-            f"{need / 1e9:.1f} GB needed in {shown(folder)} but {free / 1e9:.1f} GB are free; "
-            "make room, ask for fewer parts, or set COURSE_DATA to a larger disk"
-        )
+def _note(folder: Path, source: Source):
+    """Remember what was fetched, for a reader who asks where the files are from."""
+    file = folder / "sources.json"
+    known = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    known[source.filename] = {"url": source.urls[0], "hash": source.hash, "size": source.size}
+    with atomic_path(file) as temporary:
+        temporary.write_text(json.dumps(known, indent=1), encoding="utf-8")
 
 
 def resume_download(url: str, output_file: str, _pooch, timeout: float = 60):
