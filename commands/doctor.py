@@ -11,8 +11,10 @@ import subprocess
 import sys
 from dataclasses import dataclass
 
+import psutil
 from packaging.requirements import Requirement
 
+import course
 from util.errors import UserError, main_guard
 from util.paths import PROJECT, cache_root, data_root, generated_root, output_root, shown
 
@@ -33,13 +35,12 @@ def examine() -> list[Row]:
 
 def _machine():
     version = platform.python_version()
-    supported = (3, 10) <= sys.version_info[:2] <= (3, 13)
-    yield Row("Python", version, "" if supported else "use Python 3.10 to 3.13")
+    supported = course.OLDEST <= sys.version_info[:2] <= course.NEWEST
+    oldest, newest = (".".join(map(str, version)) for version in (course.OLDEST, course.NEWEST))
+    yield Row("Python", version, "" if supported else f"use Python {oldest} to {newest}")
     yield Row("system", f"{platform.system()} {platform.machine()}")
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     yield Row("CPU cores", str(cores), "" if cores >= 2 else "everything runs, about twice as long")
-    import psutil
-
     memory = psutil.virtual_memory()
     advice = "" if memory.available > 4e9 else "close other programs: the largest step takes about 4 GB"
     yield Row("memory", f"{memory.total / 1e9:.0f} GB, {memory.available / 1e9:.0f} GB free", advice)

@@ -2,9 +2,9 @@
 
     python -m p2ch10.benchmark [--json F]
 
-On a real LUNA scan where one is there (COURSE_DATA, or real/luna beside the project's shared files),
-else on a generated one. Times are CPU time of one core (for the loader, which has several processes,
-time on the wall), the best of several rounds, so that other programs disturb little.
+On a real LUNA scan where one is there (in COURSE_DATA or COURSE_REAL), else on a generated one. Times are
+CPU time of one core (for the loader, which has several processes, time on the wall), the best of several
+rounds, so that other programs disturb little.
 """
 
 import argparse
@@ -27,10 +27,9 @@ from p2ch10.scans import read_volume
 from p2ch10.store import ScanStore
 from util.errors import main_guard
 from util.files import atomic_path
-from util.paths import PROJECT
+from util.paths import real_root
 
 CANDIDATES_PER_SCAN = 579
-REAL = PROJECT.parent / "shared" / "real"
 
 
 def best_of(function, rounds=5, clock=time.process_time) -> float:
@@ -72,8 +71,8 @@ def _crops_per_second(dataset, batch_size=64, rounds=3) -> float:
 
 def _choose_scan():
     """(series UID, path) of the smallest scan at hand."""
-    if "COURSE_DATA" not in os.environ and (REAL / "luna").is_dir():
-        os.environ["COURSE_DATA"] = str(REAL)
+    if "COURSE_DATA" not in os.environ and (real := real_root()):
+        os.environ["COURSE_DATA"] = str(real)
     dsets.forget()
     return min(
         dsets.scan_paths().items(),

@@ -3,7 +3,7 @@
     python -m p2ch13.benchmark [--weights F] [SCAN]
 
 Plain: slice by slice at full width, float32, contiguous memory. Without SCAN a real LUNA scan where one
-is there (COURSE_DATA, or real/luna beside the project's shared files), else a generated one of
+is there (in COURSE_DATA or COURSE_REAL), else a generated one of
 140×512×512 voxels.
 """
 
@@ -20,10 +20,9 @@ from p2ch11.training import load_weights
 from p2ch13.model import UNetWrapper
 from p2ch13.segment import segment, segment_plainly
 from util.errors import main_guard
-from util.paths import PROJECT, data_root
+from util.paths import PROJECT, data_root, real_root
 from util.runtime import get_device, has_fast_bfloat16
 
-REAL = PROJECT.parent / "shared" / "real"
 SHIPPED = PROJECT / "data" / "p2ch14" / "segmentation.safetensors"
 SHAPE = (140, 512, 512)
 SEED = 14
@@ -32,7 +31,7 @@ FASTER, SAME = 5, 0.999
 
 def choose_scan(folder: Path):
     """(path, kind) of a scan of real size: "real", or "generated" into `folder`."""
-    for root in (data_root(), REAL):
+    for root in filter(None, (data_root(), real_root())):
         found = sorted(root.glob("luna/subset*/*.mhd")) + sorted(root.glob("subset*/*.mhd"))
         if found:
             return found[0], "generated" if found[0].stem.startswith("2.25.90009") else "real"

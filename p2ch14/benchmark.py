@@ -3,8 +3,8 @@
     python -m p2ch14.benchmark [--json F] [SCAN]
 
 Plain: slice by slice at full width, crop by crop, float32 in contiguous memory, and SciPy's centre of
-mass. Without SCAN a real LUNA scan where one is there (COURSE_DATA, or real/luna beside the project's
-shared files), else a generated one of 140×512×512 voxels.
+mass. Without SCAN a real LUNA scan where one is there (in COURSE_DATA or COURSE_REAL),
+else a generated one of 140×512×512 voxels.
 """
 
 import argparse

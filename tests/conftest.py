@@ -10,10 +10,7 @@ from hypothesis import settings
 
 from commands.notebooks import NOTEBOOKS, execute
 from util.claims import judging_cell
-from util.paths import PROJECT, output_root
-
-# Real files for checks may stand beside the project; tests that want them skip where they are absent.
-REAL = PROJECT.parent / "shared" / "real"
+from util.paths import PROJECT, output_root, real_root
 
 # A first call may compile or load something; how long one takes is no property to test.
 settings.register_profile("course", deadline=None)
@@ -23,12 +20,13 @@ os.environ.setdefault("COURSE_OFFLINE", "1")
 os.environ["COURSE_OUTPUT"] = str(PROJECT / "output" / "tests")
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def real_data() -> Path:
-    """The folder with real data; skips the test where there is none."""
-    if not REAL.is_dir():
-        pytest.skip("no real data beside the project")
-    return REAL
+    """The folder with real data that `COURSE_REAL` names; skips the test where it names none."""
+    folder = real_root()
+    if folder is None:
+        pytest.skip("no real data: COURSE_REAL is not set")
+    return folder
 
 
 @pytest.fixture

@@ -3,12 +3,19 @@
 import ast
 import re
 import subprocess
+import sys
+from importlib.metadata import packages_distributions
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
 
+import course
 from util.paths import PROJECT
 
 CHAPTERS = [f"p1ch{n}" for n in range(1, 9)] + [f"p2ch{n:02d}" for n in range(9, 15)] + ["p3ch15"]
+HOUSE = {*CHAPTERS, "util", "commands", "tests", "course"}
 MODULES = sorted(p for name in [*CHAPTERS, "util", "commands"] for p in (PROJECT / name).rglob("*.py"))
 
 
@@ -53,10 +60,39 @@ def test_no_absolute_path_and_nothing_left_to_do_in_tracked_text():
             assert found is None, f"{name}: {found.group()}"
 
 
-def test_ruff_finds_nothing():
-    import sys
-
-    said = subprocess.run(
-        [sys.executable, "-m", "ruff", "check", "."], cwd=PROJECT, capture_output=True, text=True
-    )
+@pytest.mark.parametrize("arguments", [["check"], ["format", "--check"]], ids=["check", "format"])
+def test_ruff_finds_nothing(arguments):
+    command = [sys.executable, "-m", "ruff", *arguments, "."]
+    said = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True)
     assert said.returncode == 0, said.stdout
+
+
+def test_every_package_that_is_imported_is_required():
+    """Not only brought along by another, which may stop doing so. `serve` has requirements of its own."""
+    required = {
+        canonicalize_name(Requirement(text).name)
+        for line in (PROJECT / "requirements.txt").read_text(encoding="utf-8").splitlines()
+        if (text := line.split("#")[0].strip())
+    }
+    distributions = packages_distributions()
+    tests = (PROJECT / "tests").rglob("*.py")
+    for path in [*MODULES, *tests]:
+        if path.parent.name == "serve":
+            continue
+        for name in set(imported_names(path)) & set(distributions):
+            owners = {canonicalize_name(owner) for owner in distributions[name]}
+            assert owners & required or name in HOUSE, f"{path.name} imports {name}: require one of {owners}"
+
+
+def test_the_range_of_pythons_is_the_same_everywhere():
+    requires = re.search(
+        r'requires-python = "(.*)"', (PROJECT / "pyproject.toml").read_text(encoding="utf-8")
+    )
+    allowed = SpecifierSet(requires.group(1))
+    assert {minor for minor in range(30) if f"3.{minor}.0" in allowed} == set(
+        range(course.OLDEST[1], course.NEWEST[1] + 1)
+    )
+    oldest, newest = (".".join(map(str, version)) for version in (course.OLDEST, course.NEWEST))
+    assert f"Python {oldest} to {newest}" in (PROJECT / "README.md").read_text(encoding="utf-8")
+    workflow = (PROJECT / ".github" / "workflows" / "ci.yml").read_text(encoding="utf-8")
+    assert f'python: ["{oldest}", "{newest}"]' in workflow

@@ -559,7 +559,7 @@ def test_loaders_on_the_real_files(real_data, monkeypatch):
 def test_the_notebook_runs_on_the_real_files(real_data):
     code = (
         "from commands.notebooks import execute, NOTEBOOKS\n"
-        "notebook, _ = execute(next(NOTEBOOKS.glob('p1ch4_*.ipynb')))\n"
+        "notebook = execute(next(NOTEBOOKS.glob('p1ch4_*.ipynb'))).notebook\n"
         "print(''.join(o.get('text', '') for c in notebook.cells for o in c.get('outputs', [])))"
     )
     environment = {**os.environ, "COURSE_DATA": str(real_data.resolve()), "PYTHONPATH": str(PROJECT)}

@@ -52,12 +52,10 @@ def drawn_sets():
 
 
 @pytest.fixture(scope="session")
-def real_root(tmp_path_factory):
-    from tests.conftest import REAL
-
-    archive = REAL / "cifar10" / "birds_airplanes_jpeg.tar"
+def real_root(real_data, tmp_path_factory):
+    archive = real_data / "cifar10" / "birds_airplanes_jpeg.tar"
     if not archive.is_file():
-        pytest.skip("no real birds and airplanes beside the project")
+        pytest.skip("no real birds and airplanes in COURSE_REAL")
     return write_real_birds_and_airplanes(archive, tmp_path_factory.mktemp("cifar"))
 
 

@@ -5,7 +5,6 @@ import hashlib
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -22,7 +21,6 @@ from util.errors import UserError
 from util.paths import PROJECT
 
 SMALL = (64, 128, 128)
-REAL = PROJECT.parent / "shared" / "real"
 
 
 @pytest.fixture(scope="module")
@@ -392,8 +390,7 @@ def test_a_full_disk_is_noticed_before_the_download(data_root, monkeypatch):
     assert not list((data_root / "luna").glob("*.zip"))
 
 
-@pytest.mark.skipif(not (REAL / "luna").is_dir(), reason="no real scans beside the project")
-def test_the_real_copy_is_found_and_whole(monkeypatch):
-    monkeypatch.setenv("COURSE_DATA", str(REAL))
-    assert p2ch09.luna.find_real() == Path(os.path.realpath(REAL / "luna"))
+def test_the_real_copy_is_found_and_whole(real_data, monkeypatch):
+    monkeypatch.setenv("COURSE_DATA", str(real_data))
+    assert p2ch09.luna.find_real() == real_data / "luna"
     assert [problem_with_scan(path) for path in p2ch09.luna.scan_paths().values()] == [None]

@@ -18,7 +18,7 @@ import torch
 from util.datasets import Dataset, Source
 from util.errors import UserError, main_guard
 from util.files import atomic_path
-from util.paths import PROJECT
+from util.paths import PROJECT, real_root
 from util.runtime import get_device, seed_everything
 
 
@@ -287,3 +287,13 @@ def test_unusable_device_is_one_sentence():
     with pytest.raises(UserError, match="doctor"):
         get_device("toaster")
     assert get_device("cpu") == torch.device("cpu")
+
+
+def test_real_files_for_checks_are_those_that_are_named(tmp_path, monkeypatch):
+    monkeypatch.delenv("COURSE_REAL", raising=False)
+    assert real_root() is None
+    monkeypatch.setenv("COURSE_REAL", str(tmp_path))
+    assert real_root() == tmp_path.resolve()
+    monkeypatch.setenv("COURSE_REAL", str(tmp_path / "typo"))
+    with pytest.raises(UserError, match="COURSE_REAL"):
+        real_root()

@@ -1,15 +1,18 @@
-"""Where things are. Four environment variables move them:
+"""Where things are. Environment variables move them:
 
 COURSE_DATA       real data that you brought or downloaded   (default data/downloaded)
 COURSE_OUTPUT     everything a run writes                    (default output)
 COURSE_GENERATED  generated stand-ins, made once             (default data/generated)
 COURSE_CACHE      compressed copies of scans, made once      (default data/cache)
+COURSE_REAL       real files for tests and benchmarks alone  (none by default)
 
 A relative path counts from the project's folder, so that it means the same in a notebook and in a shell.
 """
 
 import os
 from pathlib import Path
+
+from util.errors import UserError
 
 PROJECT = Path(__file__).resolve().parent.parent
 
@@ -37,6 +40,22 @@ def generated_root() -> Path:
 def cache_root() -> Path:
     """Folder of the scan store: `COURSE_CACHE`, else `data/cache`."""
     return _from_environment("COURSE_CACHE", _writable("cache"))
+
+
+def real_root() -> Path | None:
+    """Folder of real files that tests and benchmarks take: `COURSE_REAL`, or None.
+
+    Raises `UserError` where it names no folder.
+    """
+    value = os.environ.get("COURSE_REAL")
+    if not value:
+        return None
+    folder = _from_environment("COURSE_REAL", PROJECT)
+    if not folder.is_dir():
+        raise UserError(
+            f"COURSE_REAL is '{value}', which is no folder; unset it, or name the folder of real files"
+        )
+    return folder
 
 
 def _writable(name) -> Path:
