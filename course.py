@@ -5,6 +5,7 @@
     python3 course.py test [ARGS…]     set up if needed, then every test (ARGS go to pytest)
     python3 course.py setup            make .venv with everything the course needs
     python3 course.py lab              JupyterLab on the notebooks
+    python3 course.py progress [CH…]   exercises: what you passed, tried, left open
     python3 course.py doctor           what this machine can do, and what to do about the rest
     python3 course.py data [NAME…]     list, download or verify datasets (--subset N, --check)
     python3 course.py notebooks [CH…]  execute notebooks again and write them back (for maintainers)
@@ -201,6 +202,7 @@ def main(arguments: "list[str]") -> int:
         "lab": ["-m", "jupyterlab", "--notebook-dir", str(PROJECT / "notebooks")],
         "doctor": ["-m", "commands.doctor"],
         "data": ["-m", "commands.data"],
+        "progress": ["-m", "commands.progress"],
         "notebooks": ["-m", "commands.notebooks"],
     }
     if command in ("help", "-h", "--help"):

@@ -72,8 +72,9 @@ def refresh(path) -> float:
         }
     )
     for number, cell in enumerate(notebook.cells):
-        # Stable ids keep the diff of a refreshed notebook small.
-        cell.id = f"cell-{number:03d}"
+        # Stable ids keep the diff of a refreshed notebook small; exercises have ids of their own.
+        if not cell.id.startswith("exercise"):
+            cell.id = f"cell-{number:03d}"
         for output in cell.get("outputs", []):
             data = output.get("data", {})
             data.pop("application/vnd.jupyter.widget-view+json", None)

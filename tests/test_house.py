@@ -40,7 +40,9 @@ def test_imports_point_to_earlier_chapters_and_util(path):
 def test_util_stays_small():
     from_the_book = {"util.py", "unet.py", "augmentation.py", "disk.py"}
     ours = [p for p in (PROJECT / "util").glob("*.py") if p.name not in from_the_book]
-    assert sum(len(p.read_text(encoding="utf-8").splitlines()) for p in ours) <= 1000
+    engine = (PROJECT / "util" / "exercises").glob("*.py")  # a room of its own, which counts by itself
+    for paths in (ours, engine):
+        assert sum(len(p.read_text(encoding="utf-8").splitlines()) for p in paths) <= 1000
 
 
 def test_no_absolute_path_and_nothing_left_to_do_in_tracked_text():
