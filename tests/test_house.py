@@ -41,8 +41,8 @@ def test_util_stays_small():
     from_the_book = {"util.py", "unet.py", "augmentation.py", "disk.py"}
     ours = [p for p in (PROJECT / "util").glob("*.py") if p.name not in from_the_book]
     engine = (PROJECT / "util" / "exercises").glob("*.py")  # a room of its own, which counts by itself
-    for paths in (ours, engine):
-        assert sum(len(p.read_text(encoding="utf-8").splitlines()) for p in paths) <= 1000
+    for paths, most in ((ours, 1000), (engine, 1150)):
+        assert sum(len(p.read_text(encoding="utf-8").splitlines()) for p in paths) <= most
 
 
 def test_no_absolute_path_and_nothing_left_to_do_in_tracked_text():
