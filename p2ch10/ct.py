@@ -40,13 +40,13 @@ class Ct:
     Raises `UserError` for a scan that cannot be read.
     """
 
-    def __init__(self, series_uid_or_path):
-        if is_series_uid(series_uid_or_path):
-            self.series_uid = series_uid_or_path
+    def __init__(self, series_uid):
+        if is_series_uid(series_uid):
+            self.series_uid = series_uid
             stored = open_stored(self.series_uid)
             self.hu_a, self.geometry = stored.whole(), geometry_of(stored, stored.shape)
         else:
-            path = Path(series_uid_or_path)
+            path = Path(series_uid)
             volume = read_volume(path)
             self.series_uid = _uid_of(path)
             self.hu_a, self.geometry = volume.hu, geometry_of(volume, volume.hu.shape)

@@ -1,0 +1,299 @@
+"""Every import line, class, method, parameter and option of the book works, or is refused with what to use instead.
+
+One row per module: the names as the book has them, with the parameters and defaults that it prints.
+"""
+
+import argparse
+import importlib
+import inspect
+import re
+
+import pytest
+import torch
+
+from p2ch09.phantom import write_cohort
+from p2ch10.memory import forget
+from util.errors import UserError
+
+INFO = "isNodule_bool, hasAnnotation_bool, isMal_bool, diameter_mm, series_uid, center_xyz"
+LISTS = [
+    f"CandidateInfoTuple({INFO})",
+    "getCandidateInfoList(requireOnDisk_bool=True)",
+    "Ct(series_uid)",
+    "Ct.getRawCandidate(center_xyz, width_irc)",
+    "getCt(series_uid)",
+    "getCtRawCandidate(series_uid, center_xyz, width_irc)",
+]
+VIS = ["findPositiveSamples(start_ndx=0, limit=100)", "showCandidate(series_uid, batch_ndx=None)"]
+MODEL = [
+    "LunaModel(in_channels=1, conv_channels=8)",
+    "LunaModel.forward(input_batch)",
+    "LunaBlock(in_channels, conv_channels)",
+    "LunaBlock.forward(input_batch)",
+]
+PREPCACHE = ["LunaPrepCacheApp(sys_argv=None)", "LunaPrepCacheApp.main()"]
+METHODS = [
+    "initModel()",
+    "initOptimizer()",
+    "initTrainDl()",
+    "initValDl()",
+    "initTensorboardWriters()",
+    "main()",
+    "doTraining(epoch_ndx, train_dl)",
+    "doValidation(epoch_ndx, val_dl)",
+]
+LUNA_APP = ["LunaTrainingApp(sys_argv=None)"] + [
+    f"LunaTrainingApp.{method}"
+    for method in [
+        *METHODS,
+        "computeBatchLoss(batch_ndx, batch_tup, batch_size, metrics_g)",
+        "logMetrics(epoch_ndx, mode_str, metrics_t, classificationThreshold=0.5)",
+    ]
+]
+SEGMENTATION_APP = ["SegmentationTrainingApp(sys_argv=None)"] + [
+    f"SegmentationTrainingApp.{method}"
+    for method in [
+        *METHODS,
+        "computeBatchLoss(batch_ndx, batch_tup, batch_size, metrics_g, classificationThreshold=0.5)",
+        "diceLoss(prediction_g, label_g, epsilon=1)",
+        "logImages(epoch_ndx, mode_str, dl)",
+        "logMetrics(epoch_ndx, mode_str, metrics_t)",
+        "saveModel(type_str, epoch_ndx, isBest=False)",
+    ]
+]
+MASKS = (
+    "raw_dense_mask, dense_mask, body_mask, air_mask, raw_candidate_mask, candidate_mask, lung_mask, "
+    "neg_mask, pos_mask"
+)
+
+NAMES = {
+    "p2ch10.dsets": [*LISTS, "LunaDataset(val_stride=0, isValSet_bool=None, series_uid=None)"],
+    "p2ch10.vis": VIS,
+    "p2ch11.dsets": [
+        *LISTS,
+        "LunaDataset(val_stride=0, isValSet_bool=None, series_uid=None, sortby_str='random')",
+    ],
+    "p2ch11.model": MODEL,
+    "p2ch11.prepcache": PREPCACHE,
+    "p2ch11.training": LUNA_APP,
+    "p2ch11.vis": VIS,
+    "p2ch12.dsets": [
+        *LISTS,
+        "getCtAugmentedCandidate(augmentation_dict, series_uid, center_xyz, width_irc, use_cache=True)",
+        "LunaDataset(val_stride=0, isValSet_bool=None, series_uid=None, sortby_str='random', ratio_int=0, "
+        "augmentation_dict=None, candidateInfo_list=None)",
+        "LunaDataset.shuffleSamples()",
+    ],
+    "p2ch12.model": MODEL,
+    "p2ch12.prepcache": PREPCACHE,
+    "p2ch12.training": LUNA_APP,
+    "p2ch12.vis": ["findPositiveSamples(start_ndx=0, limit=10)", VIS[1]],
+    "p2ch13.benchmark_seg": [
+        "BenchmarkLuna2dSegmentationDataset()",
+        "LunaBenchmarkApp.initTrainDl()",
+        "LunaBenchmarkApp.main()",
+    ],
+    "p2ch13.dsets": [
+        *LISTS,
+        f"MaskTuple({MASKS})",
+        "getCandidateInfoDict(requireOnDisk_bool=True)",
+        "Ct.buildAnnotationMask(positiveInfo_list, threshold_hu=-700)",
+        "getCtSampleSize(series_uid)",
+        "Luna2dSegmentationDataset(val_stride=0, isValSet_bool=None, series_uid=None, contextSlices_count=3, "
+        "fullCt_bool=False)",
+        "Luna2dSegmentationDataset.getitem_fullSlice(series_uid, slice_ndx)",
+        "TrainingLuna2dSegmentationDataset()",
+        "TrainingLuna2dSegmentationDataset.shuffleSamples()",
+        "TrainingLuna2dSegmentationDataset.getitem_trainingCrop(candidateInfo_tup)",
+        "PrepcacheLunaDataset()",
+        "TvTrainingLuna2dSegmentationDataset(isValSet_bool=False, val_stride=10, contextSlices_count=3)",
+    ],
+    "p2ch13.model": [
+        "UNetWrapper()",
+        "UNetWrapper(in_channels=7, n_classes=1, depth=3, wf=4, padding=True, batch_norm=True, up_mode='upconv')",
+        "UNetWrapper.forward(input_batch)",
+        "SegmentationAugmentation(flip=None, offset=None, scale=None, rotate=None, noise=None)",
+        "SegmentationAugmentation.forward(input_g, label_g)",
+    ],
+    "p2ch13.prepcache": PREPCACHE,
+    "p2ch13.training": SEGMENTATION_APP,
+    "p2ch13.vis": [*VIS, "build2dLungMask(series_uid, center_ndx)"],
+}
+
+AUGMENT = "--augmented --augment-flip --augment-offset --augment-scale --augment-rotate --augment-noise"
+OPTIONS = {
+    "p2ch11.training:LunaTrainingApp": "--num-workers --batch-size --epochs --tb-prefix comment",
+    "p2ch12.training:LunaTrainingApp": "--batch-size --num-workers --epochs --balanced --tb-prefix comment "
+    + AUGMENT,
+    "p2ch13.training:SegmentationTrainingApp": "--batch-size --num-workers --epochs --tb-prefix comment "
+    + AUGMENT,
+}
+
+
+def found(module_name, path):
+    thing = importlib.import_module(module_name)
+    for part in path.split("."):
+        thing = getattr(thing, part)
+    return thing
+
+
+@pytest.mark.parametrize(
+    ("module_name", "printed"), [(name, printed) for name, rows in NAMES.items() for printed in rows]
+)
+def test_names_take_the_parameters_that_the_book_prints(module_name, printed):
+    path, parameters = re.fullmatch(r"([\w.]+)\((.*)\)", printed).groups()
+    own = inspect.signature(found(module_name, path)).parameters
+    of_method = "." in path
+    for position, parameter in enumerate(filter(None, parameters.split(", "))):
+        name, _, default = parameter.partition("=")
+        assert name in own, f"{path} has no parameter {name}"
+        assert list(own)[position + of_method] == name, f"{name} stands elsewhere"
+        if default:
+            # eval of this file's own literals: numbers, strings, True, False and None
+            assert own[name].default == eval(default), name
+    needed = {name for name, p in own.items() if p.default is p.empty and p.kind == p.POSITIONAL_OR_KEYWORD}
+    known = {p.partition("=")[0] for p in parameters.split(", ")} | ({"self"} if of_method else set())
+    assert needed <= known, f"{path} wants more than the book gives: {needed - known}"
+
+
+@pytest.mark.parametrize(("where", "options"), OPTIONS.items(), ids=OPTIONS)
+def test_commands_take_the_options_that_the_book_prints(where, options):
+    app_class = found(*where.split(":"))
+    parser = argparse.ArgumentParser()
+    app_class.add_arguments(app_class.__new__(app_class), parser)
+    known = {word for action in parser._actions for word in (*action.option_strings, action.dest)}
+    assert set(options.split()) <= known
+
+
+@pytest.fixture(scope="module")
+def few_scans(tmp_path_factory):
+    """Two small generated scans in place of LUNA16; their series UIDs."""
+    root = tmp_path_factory.mktemp("few")
+    write_cohort(root / "luna", 2, seed=5, shape=(40, 256, 256), processes=1, richness=6)
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("DATA", "CACHE", "OUTPUT"):
+            patch.setenv(f"COURSE_{name}", str(root if name == "DATA" else root / name))
+        forget()
+        yield sorted(path.stem for path in root.glob("luna/**/*.mhd"))
+    forget()
+
+
+@pytest.fixture
+def drawing():
+    import matplotlib.pyplot as plt
+
+    plt.switch_backend("agg")
+    yield
+    plt.close("all")
+
+
+@pytest.mark.parametrize("chapter", ["p2ch10", "p2ch11", "p2ch12", "p2ch13"])
+def test_lists_scans_crops_and_pictures(few_scans, drawing, chapter):
+    dsets, vis = (importlib.import_module(f"{chapter}.{name}") for name in ("dsets", "vis"))
+    info = vis.findPositiveSamples(limit=1)[0]
+    assert info == dsets.getCandidateInfoList(True)[0]
+    assert len(vis.findPositiveSamples()) == (
+        10 if chapter == "p2ch12" else sum(i.isNodule_bool for i in dsets.getCandidateInfoList())
+    )
+    ct = dsets.getCt(info.series_uid)
+    assert isinstance(ct, dsets.Ct)
+    crop, center_irc = ct.getRawCandidate(info.center_xyz, (8, 16, 16))
+    again, same_irc = dsets.getCtRawCandidate(info.series_uid, info.center_xyz, (8, 16, 16))
+    assert crop.shape == (8, 16, 16)
+    assert (crop == again).all()
+    assert center_irc == same_irc
+    assert len(vis.showCandidate(info.series_uid).axes) == 3
+    assert vis.showCandidate(info.series_uid, 3)
+    with pytest.raises(UserError, match="no number 99999"):
+        vis.showCandidate(info.series_uid, 99999)
+
+
+def test_a_dataset_augments_and_balances_as_chapter_12_has_it(few_scans):
+    from p2ch12.dsets import LunaDataset, getCtAugmentedCandidate
+
+    augmentation = {"flip": True, "offset": 0.1, "scale": 0.2, "rotate": True, "noise": 25.0}
+    plain = LunaDataset(series_uid=few_scans[0], ratio_int=1)
+    changed = LunaDataset(series_uid=few_scans[0], ratio_int=1, augmentation_dict=augmentation)
+    plain.shuffleSamples()
+    assert len(plain) == len(changed)
+    assert LunaDataset(ratio_int=0, augmentation_dict={}).candidateInfo_list
+    info = changed.candidate_at(0)
+    crop_t, center_irc = getCtAugmentedCandidate(augmentation, info.series_uid, info.center_xyz, (32, 48, 48))
+    same_t, same_irc = getCtAugmentedCandidate({}, info.series_uid, info.center_xyz, (32, 48, 48), False)
+    assert crop_t.shape == changed[0][0].shape == (1, 32, 48, 48)
+    assert center_irc == same_irc
+    assert not torch.equal(crop_t, same_t)
+    assert not torch.equal(changed[0][0], changed[0][0])
+    with pytest.raises(ValueError, match="use flip, offset, scale, rotate, noise"):
+        LunaDataset(augmentation_dict={"mirror": True})
+
+
+def test_slices_crops_and_truth_as_chapter_13_has_them(few_scans):
+    from p2ch13 import dsets
+
+    info = next(i for i in dsets.getCandidateInfoDict()[few_scans[0]] if i.hasAnnotation_bool)
+    ct = dsets.getCt(few_scans[0])
+    mask = ct.buildAnnotationMask([info])
+    assert mask.shape == ct.hu_a.shape
+    assert mask[ct.geometry.xyz2irc(info.center_xyz)]
+    assert ct.buildAnnotationMask([info], threshold_hu=-300).sum() <= mask.sum()
+    assert (ct.positive_mask >= mask).all()
+    count, indexes = dsets.getCtSampleSize(few_scans[0])
+    assert (count, indexes) == (len(ct.hu_a), ct.positive_indexes)
+    whole = dsets.Luna2dSegmentationDataset(series_uid=few_scans[0], contextSlices_count=1, fullCt_bool=True)
+    slices_t, label_t, series_uid, slice_ndx = whole.getitem_fullSlice(few_scans[0], indexes[0])
+    assert len(whole) == count
+    assert slices_t.shape == (3, *ct.hu_a.shape[1:])
+    assert (label_t[0].numpy() == ct.positive_mask[indexes[0]]).all()
+    assert (series_uid, slice_ndx) == (few_scans[0], indexes[0])
+    training = dsets.TrainingLuna2dSegmentationDataset(series_uid=few_scans[0], contextSlices_count=3)
+    training.shuffleSamples()
+    slices_t, label_t, *_ = training.getitem_trainingCrop(info)
+    assert slices_t.shape == (7, 64, 64)
+    assert label_t.any()
+    prepared = dsets.PrepcacheLunaDataset()
+    assert [prepared[n][0] for n in range(len(prepared))] == few_scans
+    with pytest.raises(UserError, match="use TrainingLuna2dSegmentationDataset"):
+        dsets.TvTrainingLuna2dSegmentationDataset()
+    with pytest.raises(ValueError, match="val_stride"):
+        dsets.Luna2dSegmentationDataset(isValSet_bool=True)
+
+
+def test_a_slice_is_taken_apart_as_chapter_13_has_it(few_scans):
+    from p2ch13.dsets import getCtSampleSize
+    from p2ch13.vis import build2dLungMask
+
+    masks = build2dLungMask(few_scans[0], getCtSampleSize(few_scans[0])[1][0])
+    assert masks._fields == tuple(MASKS.split(", "))
+    assert {mask.dtype.name for mask in masks} == {"bool"}
+    assert masks.lung_mask.any()
+    assert (masks.lung_mask <= masks.body_mask).all()
+    assert not (masks.neg_mask & masks.pos_mask).any()
+    assert (masks.raw_candidate_mask == masks.raw_dense_mask & masks.lung_mask).all()
+
+
+@pytest.mark.parametrize("chapter", ["p2ch11", "p2ch12", "p2ch13"])
+def test_the_store_is_filled_as_the_book_has_it(few_scans, capsys, chapter):
+    app = importlib.import_module(f"{chapter}.prepcache").LunaPrepCacheApp
+    app(["--batch-size", "4", "--num-workers", "1"]).main()
+    assert "2 scans are in the store" in capsys.readouterr().out
+    with pytest.raises(UserError, match="--num-workers is -1"):
+        app(["--num-workers", "-1"])
+
+
+def test_an_unet_wrapper_of_another_size(few_scans):
+    from p2ch13.model import UNetWrapper
+
+    wide = UNetWrapper(
+        in_channels=3, n_classes=1, depth=2, wf=3, padding=True, batch_norm=True, up_mode="upconv"
+    )
+    assert wide(torch.zeros(1, 3, 16, 16)).shape == (1, 1, 16, 16)
+
+
+def test_crops_per_second(few_scans, capsys):
+    from p2ch13.benchmark_seg import LunaBenchmarkApp
+
+    app = LunaBenchmarkApp(["--batch-size", "8", "--num-workers", "0", "--val-stride", "1000"])
+    app.cli_args.samples = 16
+    assert app.main() > 0
+    assert "crops per second" in capsys.readouterr().out
