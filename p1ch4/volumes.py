@@ -9,8 +9,8 @@ import torch
 from util.errors import UserError
 from util.paths import shown
 
-# Distances between slices may differ by so much, in mm, before one counts as missing.
-TOLERANCE_MM = 0.05
+# A scanner may round its positions: a slice may lie off its even place by this share of their distance.
+TOLERANCE = 0.25
 
 
 @dataclass(frozen=True)
@@ -106,16 +106,23 @@ def _in_order(slices, folder):
     normal = np.cross(orientation[:3], orientation[3:])
     along = np.array([np.dot(normal, np.array(one.ImagePositionPatient, float)) for one in slices])
     order = np.argsort(along)
-    steps = np.diff(along[order])
+    along = along[order]
+    steps = np.diff(along)
     distance = float(np.median(steps))
-    wrong = np.flatnonzero(np.abs(steps - distance) > TOLERANCE_MM)
+    wrong = np.flatnonzero(np.abs(steps - distance) > distance / 2)
     if len(wrong):
         what = "doubled" if steps[wrong[0]] < distance / 2 else "missing"
         raise UserError(
-            f"a slice in '{shown(folder)}' is {what} near {along[order][wrong[0]]:.1f} mm "
+            f"a slice in '{shown(folder)}' is {what} near {along[wrong[0]]:.1f} mm "
             f"({len(slices)} slices, {distance:.2f} mm apart elsewhere); copy the series again"
         )
-    return [slices[place] for place in order], distance
+    even = np.linspace(along[0], along[-1], len(along))
+    if np.abs(along - even).max() > TOLERANCE * distance:
+        raise UserError(
+            f"slices in '{shown(folder)}' are not evenly spaced: one lies {np.abs(along - even).max():.1f} mm "
+            "off its place; resample the series to even slices"
+        )
+    return [slices[place] for place in order], float(even[1] - even[0])
 
 
 def _hounsfield(one) -> np.ndarray:

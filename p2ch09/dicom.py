@@ -84,6 +84,8 @@ def write_dicom_series(patient, folder, description="GENERATED, NOT A REAL PATIE
         file.ImagePositionPatient = [f"{mm:.8f}"[:16] for mm in position]
         file.ImageOrientationPatient = [f"{d:.10f}"[:16] for d in (*row_direction, *column_direction)]
         file.PixelSpacing = [f"{spacing_y:.8f}", f"{spacing_x:.8f}"]
+        if spacing_x == spacing_y and len(set(pixels.shape)) == 1:
+            file.ReconstructionDiameter = f"{spacing_x * len(pixels):.8f}"
         file.SamplesPerPixel = 1
         file.PhotometricInterpretation = "MONOCHROME2"
         file.Rows, file.Columns = pixels.shape

@@ -6,8 +6,9 @@ import numpy as np
 
 from p2ch09 import luna
 from p2ch09.geometry import Geometry
+from p2ch10.checks import AIR_HU
 from p2ch10.memory import memory, remembered
-from p2ch10.scans import AIR_HU, read_volume
+from p2ch10.scans import read_volume
 from p2ch10.store import ScanStore
 from util.errors import UserError
 from util.paths import shown
@@ -35,20 +36,21 @@ class Ct:
     """One CT scan (chapter 10, "Loading individual CT scans").
 
     `Ct(series_uid)` reads a scan of the LUNA data through the scan store, `Ct(path)` any scan file or
-    DICOM folder. `hu_a`: int16 (index, row, column), HU in [-1000, 1000], read-only. `geometry`: where it
-    lies; `origin_xyz` and `vxSize_xyz` (mm) and `direction_a` (3, 3) are the book's names for its parts.
+    DICOM folder (series: which one of several in it). `hu_a`: int16 (index, row, column), HU in
+    [-1000, 1000], read-only. `geometry`: where it lies; `origin_xyz` and `vxSize_xyz` (mm) and `direction_a`
+    (3, 3) are the book's names for its parts. `notes`, `slices`: as in `p2ch10.volume.Volume`.
     Raises `UserError` for a scan that cannot be read.
     """
 
-    def __init__(self, series_uid):
+    def __init__(self, series_uid, series=None):
+        self.notes, self.slices = (), ()
         if is_series_uid(series_uid):
             self.series_uid = series_uid
             stored = open_stored(self.series_uid)
             self.hu_a, self.geometry = stored.whole(), geometry_of(stored, stored.shape)
         else:
-            path = Path(series_uid)
-            volume = read_volume(path)
-            self.series_uid = _uid_of(path)
+            volume = read_volume(series_uid, series)
+            self.series_uid, self.notes, self.slices = volume.series_uid, volume.notes, volume.slices
             self.hu_a, self.geometry = volume.hu, geometry_of(volume, volume.hu.shape)
         self.hu_a.flags.writeable = False
 
@@ -105,13 +107,6 @@ def center_inside(geometry, center_xyz):
 def is_series_uid(name) -> bool:
     """Digits and dots that name no file: then the LUNA data is asked (and made, if need be), else not."""
     return isinstance(name, str) and name.replace(".", "").isdigit() and not Path(name).exists()
-
-
-def _uid_of(path: Path) -> str:
-    name = path.name
-    for suffix in (".nii.gz", ".mhd", ".mha", ".nii", ".nrrd"):
-        name = name.removesuffix(suffix)
-    return name
 
 
 @remembered()

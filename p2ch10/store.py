@@ -19,7 +19,8 @@ from pathlib import Path
 import blosc2
 import numpy as np
 
-from p2ch10.scans import Volume, read_volume, source_fingerprint
+from p2ch10.scans import read_volume, source_fingerprint
+from p2ch10.volume import Volume
 from util.errors import UserError
 from util.files import remove
 from util.paths import cache_root, shown
