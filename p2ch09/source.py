@@ -1,5 +1,6 @@
 """Where LUNA16 comes from: the real scans on Zenodo, subset by subset, or generated patients."""
 
+import re
 import shutil
 from pathlib import Path
 
@@ -27,6 +28,16 @@ def generate_course_cohort(folder: Path):
     from p2ch09.phantom import write_cohort
 
     write_cohort(folder, COURSE_SCANS, COURSE_SEED, richness=COURSE_RICHNESS)
+
+
+_OF_MASKS = re.compile("mask|seg|label", re.IGNORECASE)  # in a folder's name
+_IN_SUBSET = re.compile(r"subset\d+", re.IGNORECASE)
+
+
+def _is_mask(path) -> bool:
+    """Does a MetaImage header announce voxels of 8 bits? No scan has so few."""
+    with open(path, "rb") as file:
+        return re.search(rb"ElementType\s*=\s*MET_U?CHAR\b", file.read(4096)) is not None
 
 
 class Luna16(Dataset):
@@ -81,8 +92,18 @@ class Luna16(Dataset):
         return self.list_path("candidates_V2.csv") or self.list_path("candidates.csv")
 
     def scan_paths(self) -> dict[str, Path]:
-        """Series UID -> `.mhd` file of every scan that is there, in order of UID."""
-        found = {p.stem: p for p in self.path().glob("**/*.mhd") if not p.name.startswith(".")}
+        """Series UID -> `.mhd` file of every scan that is there, in order of UID.
+
+        LUNA16's own lung masks have the scans' names; wherever they were unpacked, they are passed over.
+        """
+        root, found = self.path(), {}
+        for path in sorted(root.glob("**/*.mhd")):
+            folders = path.relative_to(root).parts[:-1]
+            if path.name.startswith(".") or any(map(_OF_MASKS.search, folders)) or _is_mask(path):
+                continue
+            known = found.setdefault(path.stem, path)
+            if _IN_SUBSET.fullmatch(path.parent.name) and not _IN_SUBSET.fullmatch(known.parent.name):
+                found[path.stem] = path
         return dict(sorted(found.items()))
 
     def listed_sources(self, parts=None) -> list[Source]:

@@ -1,7 +1,7 @@
 """LUNA's lists, joined into one list of candidates (chapter 10, "Parsing LUNA's annotation data")."""
 
-import csv
 import math
+import re
 import warnings
 from collections import namedtuple
 
@@ -11,6 +11,7 @@ from p2ch09 import luna
 from p2ch09.geometry import Geometry
 from p2ch10.ct import scan_paths
 from p2ch10.memory import remembered
+from p2ch10.tables import read_rows, read_text
 from util.errors import UserError
 from util.paths import shown
 from util.util import XyzTuple
@@ -23,14 +24,6 @@ CandidateInfoTuple.__doc__ = (
     """One candidate: is it a nodule, annotated, malignant; mm; where (patient mm, LPS)."""
 )
 JOIN_SHARE = 0.25  # two centres are one nodule where they lie closer than this share of its diameter
-
-
-def _rows(path):
-    """(line number, row) of a CSV file; copes with a BOM and with Windows line ends."""
-    with open(path, newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file)
-        for row in reader:
-            yield reader.line_num, row
 
 
 def _number(row, column, path, line) -> float:
@@ -80,12 +73,12 @@ class _Rows:
         self.present = scan_paths() if on_disk else None
         series_list = luna.list_path("seriesuids.csv")
         # With the list of all series at hand, a scan that is absent differs from one that never was.
-        self.known = set(series_list.read_text(encoding="utf-8-sig").split()) if series_list else None
+        self.known = set(re.split(r"[\s,;\"]+", read_text(series_list))) if series_list else None
 
     def __iter__(self):
         """Yield (line number, row, series UID, centre) of every row whose scan counts."""
         seen, repeated = {}, []
-        for line, row in _rows(self.path):
+        for line, row in read_rows(self.path):
             uid, center = _place(row, self.path, line)
             if self.present is not None and uid not in self.present:
                 if self.known is not None and uid not in self.known:
@@ -165,7 +158,7 @@ def _malignant_places():
     """{series UID: centres of nodules that two or more readers rated 4 or 5}; empty without the file."""
     path = luna.list_path("annotations_with_malignancy.csv")
     places = {}
-    for line, row in _rows(path) if path else ():
+    for line, row in read_rows(path) if path else ():
         uid, center = _place(row, path, line)
         if (row.get("mal_bool") or "").strip().lower() in ("true", "1"):
             places.setdefault(uid, []).append(center)
