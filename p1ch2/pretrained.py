@@ -9,22 +9,18 @@ from pathlib import Path
 import torch
 
 from util.errors import UserError
-from util.files import atomic_path
+from util.weights import save_weights
 
 WEIGHTS = Path(__file__).resolve().parent.parent / "data" / "p1ch2"
 
 
 def save(model, name, folder=WEIGHTS, **about):
     """Write a model's weights to `folder/name.safetensors`, with `about` (strings or lists) as metadata."""
-    from safetensors.torch import save_file
-
     state = {
-        key: (value.half() if value.is_floating_point() else value).cpu().contiguous()
-        for key, value in model.state_dict().items()
+        key: value.half() if value.is_floating_point() else value for key, value in model.state_dict().items()
     }
-    with atomic_path(Path(folder) / f"{name}.safetensors") as temporary:
-        save_file(state, temporary, {key: json.dumps(value) for key, value in about.items()})
-        temporary.chmod(0o644)  # safetensors makes it readable for its owner only
+    metadata = {key: json.dumps(value) for key, value in about.items()}
+    save_weights(Path(folder) / f"{name}.safetensors", state, metadata)
 
 
 def load_into(model, name, folder=WEIGHTS):

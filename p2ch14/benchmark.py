@@ -23,7 +23,7 @@ from p2ch13.benchmark import choose_scan
 from p2ch13.lungs import Lungs
 from p2ch13.segment import segment_plainly, trusted
 from p2ch14 import grouping
-from p2ch14.nodule_analysis import SHIPPED_CLASSIFIER, NoduleAnalysisApp, threshold_of
+from p2ch14.pipeline import NodulePipeline
 from util.errors import main_guard
 from util.files import atomic_path
 
@@ -31,7 +31,7 @@ SAME_MM = 2.0  # two nodules closer than this are one
 SECONDS, GIGABYTES, FASTER = 15, 2.0, 5
 
 
-class PlainApp(NoduleAnalysisApp):
+class PlainPipeline(NodulePipeline):
     """The same networks and the same decisions, computed as one would write it down first."""
 
     def __init__(self, *args, **kwargs):
@@ -41,23 +41,25 @@ class PlainApp(NoduleAnalysisApp):
     def _placed(self, model, _memory_format):
         return super()._placed(model, torch.contiguous_format)
 
-    def segment_ct(self, ct):
+    def segment_ct(self, ct, lungs=None):
         # Where to look for lung nodules is a decision, so it is the same; the plain way computes the rest as well.
         inside = np.zeros(ct.hu_a.shape, dtype=bool)
-        for slab, window in Lungs(ct.hu_a).windows():
+        for slab, window in (lungs or Lungs(ct.hu_a)).windows():
             inside[(slab, *trusted(window, ct.hu_a.shape[1:]))] = True
         return segment_plainly(self.seg_model, ct.hu_a, self.mask_threshold) & inside
 
-    def group_segmentation_output(self, ct, mask):
+    def group_segmentation_output(self, ct, mask, lungs=None):
         fast = grouping.centers_of_mass
         grouping.centers_of_mass = _scipy_centers_of_mass
         try:
-            return super().group_segmentation_output(ct, mask)
+            return super().group_segmentation_output(ct, mask, lungs)
         finally:
             grouping.centers_of_mass = fast
 
-    def _probabilities(self, model, crops_t):
-        return [model(crop_t[None].to(self.device))[1][0, 1].item() for crop_t in crops_t]
+    @torch.inference_mode()
+    def _logits(self, model, crops_t):
+        both = [model(crop_t[None].to(self.device))[0][0].cpu() for crop_t in crops_t]
+        return np.array([(two[1] - two[0]).item() for two in both], dtype=np.float32)
 
 
 def _scipy_centers_of_mass(hu, labels, count):
@@ -90,28 +92,28 @@ def peak_gigabytes() -> float:
     return peak / (1e9 if os.uname().sysname == "Darwin" else 1e6)
 
 
-def _timed(app, path):
+def _timed(pipeline, path):
     """(result, seconds, CPU seconds) of reading and analysing the scan."""
     start, cpu_start = time.perf_counter(), time.process_time()
-    result = app.analyse(load_scan(path), path)
+    result = pipeline.analyse(load_scan(path), path)
     return result, time.perf_counter() - start, time.process_time() - cpu_start
 
 
 def measure(path, device=None, paths=()):
     """Both ways on the scan at `path`: a dict of figures. `paths`: weights, the shipped ones by default."""
-    threshold = threshold_of(paths[1] if len(paths) > 1 else SHIPPED_CLASSIFIER)
-    app = NoduleAnalysisApp(*paths, device=device, threshold=threshold)
-    ours, seconds, cpu_seconds = _timed(app, path)
+    pipeline = NodulePipeline(*paths, device=device)
+    threshold = pipeline.threshold
+    ours, seconds, cpu_seconds = _timed(pipeline, path)
     # Before the plain way runs, which needs more.
     peak = peak_gigabytes()
 
-    app = PlainApp(*paths, device=device, threshold=threshold)
-    plain, plain_seconds, plain_cpu_seconds = _timed(app, path)
+    pipeline = PlainPipeline(*paths, device=device)
+    plain, plain_seconds, plain_cpu_seconds = _timed(pipeline, path)
     found, found_plainly = ours.nodules(threshold), plain.nodules(threshold)
     differing = unmatched(found, found_plainly) + unmatched(found_plainly, found)
     return {
         "shape": list(load_scan(path).hu_a.shape),
-        "device": str(app.device),
+        "device": str(pipeline.device),
         "threads": torch.get_num_threads(),
         "seconds": seconds,
         "plain_seconds": plain_seconds,

@@ -1,48 +1,54 @@
-"""Malignant or benign? The nodules as a dataset of their own (chapter 14, "Getting malignancy information")."""
+"""Malignant or benign? The nodules as a dataset of their own (chapter 14, "Getting malignancy information").
 
-import functools
+What the chapter does not change can be had from here, as in the book.
+"""
 
-import numpy as np
 import torch
-from torch.nn import functional as F
 
-from p2ch10.ct import CROP_IRC, getCtRawCandidate, open_stored
-from p2ch12.dsets import LunaDataset
+from p2ch10.ct import CROP_IRC
+from p2ch10.ct import getCtRawCandidate as getCtRawCandidate
+from p2ch10.dsets import CandidateInfoTuple as CandidateInfoTuple
+from p2ch10.dsets import getCandidateInfoDict as getCandidateInfoDict
+from p2ch10.dsets import getCandidateInfoList, is_held_out
+from p2ch12 import dsets
+from p2ch12.augment import augment
+from p2ch12.dsets import getCtAugmentedCandidate as getCtAugmentedCandidate
+from p2ch13.dsets import Ct as Ct
+from p2ch13.dsets import MaskTuple as MaskTuple
+from p2ch13.dsets import getCt as getCt
+from p2ch13.dsets import getCtSampleSize as getCtSampleSize
+from p2ch14.resampling import resampled_candidate
 from util.errors import UserError
 
-SPACING_IRC = (1.25, 0.7, 0.7)  # mm per voxel of a scaled crop, about the middle of LUNA16's scans
-
-# [benign, malignant]
+# [no, yes]: [not nodule, nodule], or [benign, malignant]
 _LABELS = torch.tensor([[1, 0], [0, 1]])
 
 
-def scaled_crop(cut, spacing_irc, size_irc=CROP_IRC):
-    """A crop float32 of `size_irc` whose voxels are `SPACING_IRC` mm, whatever the scan's are.
-
-    In a raw crop a nodule of 5 mm in one scan looks as large as one of 10 mm in another, and size tells
-    more about malignancy than anything else. cut: takes a width in voxels (index, row, column), answers
-    that crop of the scan; spacing_irc: the scan's voxels, mm.
-    """
-    width = [max(round(n * to / own), 1) for n, to, own in zip(size_irc, SPACING_IRC, spacing_irc)]
-    raw_t = torch.from_numpy(cut(width).astype(np.float32))[None, None]
-    return F.interpolate(raw_t, size=size_irc, mode="trilinear", align_corners=False)[0, 0]
+def series_of(val_stride, held_out=True) -> list[str]:
+    """Series UIDs of the scans on disk that training with `--val-stride` left aside, or of the others."""
+    series = sorted({candidate.series_uid for candidate in getCandidateInfoList()})
+    return [uid for uid in series if is_held_out(uid, val_stride) == held_out]
 
 
-def scaled_candidate(info, size_irc=CROP_IRC):
-    """The scaled crop around one candidate of the LUNA data, and its centre as IrcTuple."""
-    center_irc = None
+class LunaDataset(dsets.LunaDataset):
+    """Chapter 12's `LunaDataset`, which can also be asked for one candidate's item."""
 
-    def cut(width):
-        nonlocal center_irc
-        crop, center_irc = getCtRawCandidate(info.series_uid, info.center_xyz, tuple(width))
-        return crop
+    def sampleFromCandidateInfo_tup(self, candidateInfo_tup, label_bool):
+        """The item of this candidate, as the dataset gives them, but labelled `label_bool`."""
+        crop_t, center_irc = self.crop_at(candidateInfo_tup)
+        return (
+            crop_t,
+            _LABELS[int(label_bool)].clone(),
+            candidateInfo_tup.series_uid,
+            torch.tensor(center_irc),
+        )
 
-    return scaled_crop(cut, _spacing_irc(info.series_uid), size_irc), center_irc
-
-
-@functools.lru_cache(maxsize=4096)
-def _spacing_irc(series_uid):
-    return tuple(open_stored(series_uid).spacing_xyz)[::-1]
+    def crop_at(self, info):
+        """(crop (1, 32, 48, 48) float32 HU, augmented as asked; its centre as IrcTuple)."""
+        if self.augmentation_dict:
+            return getCtAugmentedCandidate(self.augmentation_dict, info.series_uid, info.center_xyz, CROP_IRC)
+        crop, center_irc = getCtRawCandidate(info.series_uid, info.center_xyz, CROP_IRC)
+        return torch.from_numpy(crop).float()[None], center_irc
 
 
 class MalignantLunaDataset(LunaDataset):
@@ -51,16 +57,16 @@ class MalignantLunaDataset(LunaDataset):
     Malignant means that two or more readers rated the nodule 4 or 5 of 5. Arguments as for
     `LunaDataset`, where `ratio_int=0` gives each annotated nodule once, for validation. With
     `ratio_int=1`, for training, every other item is a malignant nodule, and the rest are by turns
-    benign nodules and candidates that are no nodules, whose label is "benign" too. scaled: crops have
-    `SPACING_IRC` (see `scaled_crop`); else they are the scan's own voxels, as the classifier sees them.
+    benign nodules and candidates that are no nodules, whose label is "benign" too. resampled: crops have
+    voxels of equal millimetres (see `resampling`); else the scan's own, as the classifier sees them.
 
     An item: (crop float32 (1, 32, 48, 48) in HU, label int64 (2,) as [benign, malignant], series UID,
     centre int64 (3,) as index, row, column). Raises `UserError` where balancing lacks a class.
     """
 
-    def __init__(self, *args, ratio_int=0, scaled=True, **kwargs):
+    def __init__(self, *args, ratio_int=0, resampled=True, **kwargs):
         super().__init__(*args, **kwargs)
-        self.scaled = scaled
+        self.resampled = resampled
         self.ratio_int = ratio_int
         annotated = [info for info in self.candidateInfo_list if info.hasAnnotation_bool]
         self.mal_list = [info for info in annotated if info.isMal_bool]
@@ -99,17 +105,11 @@ class MalignantLunaDataset(LunaDataset):
 
     def __getitems__(self, indices):
         """The items of a whole batch, with this task's label in place of chapter 10's."""
-        if not self.scaled:
-            return [
-                (crop_t, self.label_at(ndx), series_uid, center_t)
-                for ndx, (crop_t, _, series_uid, center_t) in zip(indices, super().__getitems__(indices))
-            ]
-        return [self._scaled_item(ndx) for ndx in indices]
+        infos = map(self.candidate_at, indices)
+        return [self.sampleFromCandidateInfo_tup(info, info.isMal_bool) for info in infos]
 
-    def label_at(self, ndx):
-        return _LABELS[int(self.candidate_at(ndx).isMal_bool)].clone()
-
-    def _scaled_item(self, ndx):
-        info = self.candidate_at(ndx)
-        crop_t, center_irc = scaled_candidate(info)
-        return crop_t[None], self.label_at(ndx), info.series_uid, torch.tensor(center_irc)
+    def crop_at(self, info):
+        if not self.resampled:
+            return super().crop_at(info)
+        crop_t, center_irc = resampled_candidate(info)
+        return augment(crop_t[None, None], self.strengths)[0], center_irc

@@ -11,7 +11,6 @@ pulmonary nodules in computed tomography images: the LUNA16 challenge".
 """
 
 import argparse
-import csv
 import json
 import math
 from dataclasses import dataclass
@@ -19,13 +18,14 @@ from pathlib import Path
 
 import numpy as np
 
+from p2ch14.hits import outcome
+from p2ch14.lists import read_series_uids, read_table
 from util.errors import UserError, main_guard
 from util.files import atomic_path
 from util.paths import shown
 
 FP_RATES = (0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
 MOST_MARKS = 100
-DIAMETER_OF_UNSIZED_MM = 10.0
 
 
 @dataclass(frozen=True)
@@ -62,15 +62,7 @@ def most_probable(marks, most=MOST_MARKS):
     return marks[marks[:, 3] > cut_off]
 
 
-def _touches(findings, marks):
-    """(findings, marks) bool: is the mark closer to the centre than the radius?"""
-    diameter = np.where(findings[:, 3] < 0, DIAMETER_OF_UNSIZED_MM, findings[:, 3])
-    offset = findings[:, None, :3] - marks[None, :, :3]
-    # Squares, as in LUNA16's script: a mark exactly at the radius is outside.
-    return (offset**2).sum(axis=2) < (diameter[:, None] / 2) ** 2
-
-
-def judge_scan(nodules, excluded, marks):
+def judged(nodules, excluded, marks):
     """What each nodule and mark of one scan comes to.
 
     nodules, excluded: (n, 4) as x, y, z, diameter in mm. marks: (m, 4) as x, y, z, probability. Answers
@@ -78,12 +70,13 @@ def judge_scan(nodules, excluded, marks):
     positives; count of marks that are neither).
     """
     marks = most_probable(marks)
-    on_nodule = _touches(nodules, marks)
-    on_any = on_nodule.any(axis=0) | _touches(excluded, marks).any(axis=0)
-    best = np.where(on_nodule, marks[:, 3], -np.inf).max(axis=1, initial=-np.inf)
+    seen = outcome(nodules, excluded, marks[:, :3], marks[:, 3])
+    is_hit = seen.best >= 0
+    best = np.full(len(seen.best), -np.inf)
+    best[is_hit] = marks[seen.best[is_hit], 3]
     # One mark may be the best of two nodules that overlap, so hits are counted by mark.
-    used = {int(np.argmax(np.where(row, marks[:, 3], -np.inf))) for row in on_nodule if row.any()}
-    return best, marks[~on_any, 3], int(on_any.sum()) - len(used)
+    used = len(set(seen.best[is_hit].tolist()))
+    return best, marks[seen.is_false, 3], len(marks) - int(seen.is_false.sum()) - used
 
 
 def _interpolated(weights, events, n_nodules, x):
@@ -116,7 +109,7 @@ def evaluate(nodules, excluded, series_uids, marks, bootstraps=1000, seed=0) -> 
     """
     none = np.zeros((0, 4))
     per_scan = [
-        judge_scan(
+        judged(
             *(np.asarray(table.get(uid, none), float).reshape(-1, 4) for table in (nodules, excluded, marks))
         )
         for uid in series_uids
@@ -166,6 +159,7 @@ def evaluate(nodules, excluded, series_uids, marks, bootstraps=1000, seed=0) -> 
 def evaluate_results(results, truth, excluded=None, bootstraps=1000, seed=0) -> Froc:
     """`evaluate` for what `NoduleAnalysisApp.analyse` answered (a list of `ScanResult`).
 
+    Findings are ranked by their logits, where probabilities close to 1 would tie.
     truth: {series UID: nodules with `center_xyz` and `diameter_mm`}, as `scoring.truth_by_series` gives.
     excluded: as in `evaluate`, {} by default.
     """
@@ -173,97 +167,10 @@ def evaluate_results(results, truth, excluded=None, bootstraps=1000, seed=0) -> 
         uid: np.array([(*n.center_xyz, n.diameter_mm) for n in truth[uid]]).reshape(-1, 4) for uid in truth
     }
     marks = {
-        result.series_uid: np.array([(*f.center_xyz, f.probability) for f in result.findings]).reshape(-1, 4)
+        result.series_uid: np.array([(*f.center_xyz, f.logit) for f in result.findings]).reshape(-1, 4)
         for result in results
     }
     return evaluate(nodules, excluded or {}, [r.series_uid for r in results], marks, bootstraps, seed)
-
-
-def read_table(path, value_column):
-    """{series UID: (n, 4) array} of a list with the columns seriesuid, coordX, coordY, coordZ, `value_column`.
-
-    Raises `UserError` naming file and line for a list that is missing or has a bad row.
-    """
-    path = Path(path)
-    columns = ("seriesuid", "coordX", "coordY", "coordZ", value_column)
-    rows = {}
-    with _opened(path) as file:
-        reader = csv.DictReader(file)
-        try:
-            header = [name.strip() for name in reader.fieldnames or ()]
-            missing = [name for name in columns if name not in header]
-            if missing:
-                raise UserError(
-                    f"{shown(path)}, line 1: the column {missing[0]} is missing; "
-                    f"the first line must name {', '.join(columns)}"
-                )
-            reader.fieldnames = header
-            for row in reader:
-                uid = (row["seriesuid"] or "").strip()
-                if not uid:
-                    raise UserError(
-                        f"{shown(path)}, line {reader.line_num}: there is no series UID; correct the row"
-                    )
-                values = tuple(_number(row, name, path, reader.line_num) for name in columns[1:])
-                rows.setdefault(uid, []).append(values)
-        except (csv.Error, UnicodeDecodeError) as error:
-            raise UserError(
-                f"{shown(path)}, line {reader.line_num + 1}: this is no CSV text ({error}); export the list again"
-            ) from error
-    return {uid: np.array(values) for uid, values in rows.items()}
-
-
-def read_series_uids(path) -> list[str]:
-    """The series UIDs of a list that has one per line; a first line "seriesuid" is a heading.
-
-    Raises `UserError` for a list that is missing or empty, and for a UID that stands twice.
-    """
-    path = Path(path)
-    lines = {}
-    with _opened(path) as file:
-        try:
-            for number, line in enumerate(file, 1):
-                uid = line.strip().strip('",')
-                if not uid or (number == 1 and uid.lower() == "seriesuid"):
-                    continue
-                if not uid.replace(".", "").isdigit():
-                    raise UserError(
-                        f"{shown(path)}, line {number}: '{uid[:40]}' is no series UID; give one per line"
-                    )
-                if uid in lines:
-                    raise UserError(
-                        f"{shown(path)}, line {number}: this scan stands in line {lines[uid]} already; "
-                        "name each scan once"
-                    )
-                lines[uid] = number
-        except UnicodeDecodeError as error:
-            raise UserError(
-                f"{shown(path)}, line {len(lines) + 1}: this is no text; give the list again"
-            ) from error
-    if not lines:
-        raise UserError(f"{shown(path)}, line 1: the list names no scan; give one series UID per line")
-    return list(lines)
-
-
-def _opened(path):
-    try:
-        return open(path, newline="", encoding="utf-8-sig")
-    except OSError as error:
-        raise UserError(
-            f"the list {shown(path)} cannot be read ({error.strerror}); check the path"
-        ) from error
-
-
-def _number(row, column, path, line) -> float:
-    text = row[column]
-    try:
-        value = float(text)
-    except (TypeError, ValueError):
-        value = math.nan
-    if not math.isfinite(value):
-        said = "missing" if text is None or not str(text).strip() else f"'{text}', not a number"
-        raise UserError(f"{shown(path)}, line {line}: {column} is {said}; correct the row")
-    return value
 
 
 def plot(froc: Froc, axis=None):

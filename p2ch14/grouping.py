@@ -94,17 +94,18 @@ def _groups_within(hu, mask, spacing_irc, way):
     return groups
 
 
-def beside_lungs(groups, hu, spacing_irc) -> list[Group]:
+def beside_lungs(groups, lungs: Lungs, spacing_irc) -> list[Group]:
     """The groups that come within `BEYOND_MM` of the lungs; all of them, where no two lungs are found.
 
-    The U-Net looks at windows around the lungs, and their corners show the patient's skin.
+    lungs: of the scan; spacing_irc: mm. The U-Net looks at windows around the lungs, and their corners show
+    the patient's skin.
     """
-    away_mm = Lungs(hu).distance_mm(spacing_irc)
+    away_mm = lungs.distance_mm(spacing_irc)
     if away_mm is None:
         return groups
 
     def least_mm(group):
-        places = np.unravel_index(group.voxels, hu.shape)
+        places = np.unravel_index(group.voxels, lungs.shape)
         return away_mm[tuple(place // step for place, step in zip(places, STEP_IRC))].min()
 
     return [group for group in groups if least_mm(group) <= BEYOND_MM]

@@ -8,26 +8,18 @@ done (by an earlier, perhaps interrupted, run) is not done again.
 import argparse
 import time
 
-from safetensors.torch import save_file
-
 from p2ch09 import luna
 from p2ch10.dsets import getCt, scan_paths
 from p2ch10.store import fill_store
 from p2ch12.training import LunaTrainingApp
 from p2ch13.training import SegmentationTrainingApp
-from p2ch14.nodule_analysis import (
-    OWN_GROUPING,
-    SHIPPED,
-    NoduleAnalysisApp,
-    print_result,
-    series_of,
-    write_csv,
-    write_json,
-)
+from p2ch14.dsets import series_of
+from p2ch14.findings import print_result, write_csv, write_json
+from p2ch14.pipeline import NodulePipeline
 from p2ch14.report import scan_section, write_report
 from p2ch14.scoring import irrelevant_findings, print_validation, score_scan, threshold_for, truth_by_series
+from p2ch14.weights import OWN_GROUPING, SHIPPED_CLASSIFIER, SHIPPED_SEGMENTATION, save_with_settings
 from util.errors import main_guard
-from util.files import atomic_path
 from util.paths import output_root, shown
 from util.runtime import get_device
 
@@ -77,25 +69,25 @@ def main(arguments=None):
     )
 
     step("Threshold: chosen on training scans, at four false positives per scan")
-    app = NoduleAnalysisApp(
-        segmentation.folder / "last.state",
-        classification.folder / "last.state",
-        grouping=OWN_GROUPING["grouping"],
-        mask_threshold=float(OWN_GROUPING["mask_threshold"]),
+    grouping = {"grouping": OWN_GROUPING.grouping, "mask_threshold": OWN_GROUPING.mask_threshold}
+    pipeline = NodulePipeline(
+        segmentation.folder / "last.state", classification.folder / "last.state", **grouping
     )
     truth, irrelevant = truth_by_series(), irrelevant_findings()
-    seen = [app.analyse(getCt(uid), uid) for uid in series_of(VAL_STRIDE, held_out=False)[:THRESHOLD_SCANS]]
-    threshold = threshold_for(seen, truth, irrelevant=irrelevant)
+    seen = [
+        pipeline.analyse(getCt(uid), uid) for uid in series_of(VAL_STRIDE, held_out=False)[:THRESHOLD_SCANS]
+    ]
+    pipeline.threshold = threshold = threshold_for(seen, truth, irrelevant=irrelevant)
     print(f"a finding counts as a nodule from a probability of {threshold:.3f}")
     if options.ship:
-        ship("segmentation", segmentation.model, OWN_GROUPING)
-        ship("classification", classification.model, {"threshold": f"{threshold:.4f}"})
+        save_with_settings(SHIPPED_SEGMENTATION, segmentation.model, **grouping)
+        save_with_settings(SHIPPED_CLASSIFIER, classification.model, threshold=round(threshold, 4))
 
     step("Analysis of scans that neither network was trained on")
     results, sections = [], []
     for uid in series_of(VAL_STRIDE)[: options.scans]:
         ct = getCt(uid)
-        result = app.analyse(ct, f"scan …{uid[-12:]}")
+        result = pipeline.analyse(ct, f"scan …{uid[-12:]}")
         results.append(result)
         print_result(result, threshold)
         score = score_scan(result.findings, truth[uid], threshold, irrelevant.get(uid, ()))
@@ -113,13 +105,6 @@ def main(arguments=None):
     step(
         f"Done. Open {shown(output / 'report.html')} in a browser; nodules.json and nodules.csv lie beside it"
     )
-
-
-def ship(name, model, metadata=None):
-    """Write the weights of `model` to `data/p2ch14/name.safetensors`."""
-    state = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
-    with atomic_path(SHIPPED / f"{name}.safetensors") as temporary:
-        save_file(state, temporary, metadata)
 
 
 if __name__ == "__main__":

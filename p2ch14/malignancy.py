@@ -18,88 +18,18 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import safe_open
-from safetensors.torch import load_file, save_file
-from torch import nn
 from torch.utils.data import DataLoader
 
-from p2ch11.model import LunaModel
-from p2ch11.training import load_weights
 from p2ch12.metrics import roc_auc, roc_curve
 from p2ch14.dsets import MalignantLunaDataset
+from p2ch14.size import fit_size, with_size
+from p2ch14.weights import change_settings, load_malignancy, settings_of
 from util.errors import UserError, main_guard
 from util.files import atomic_path
 from util.paths import shown
 from util.runtime import get_device
 
 SIMILAR = 1.2  # diameters that differ by at most this factor count as equal
-
-
-class MalignancyModel(LunaModel):
-    """`LunaModel` that sees scaled crops (`dsets.scaled_crop`); its weights files carry this name."""
-
-
-def load_malignancy(path):
-    """The network in a weights file, and whether it wants scaled crops, as this course's do.
-
-    The book's published one is a `LunaModel` and wants the scan's own voxels. Raises `UserError` for a
-    file that is missing, damaged, or of another model.
-    """
-    model = load_weights(LunaModel(), path)
-    if Path(path).suffix == ".safetensors":
-        with safe_open(path, framework="pt") as file:
-            said = file.metadata() or {}
-    else:
-        said = torch.load(path, map_location="cpu", weights_only=True)
-    return model, said.get("model_name") == MalignancyModel.__name__
-
-
-def size_weights_of(path) -> tuple[float, float, float] | None:
-    """Weights for `with_size` as a safetensors file says them (`--fit-size`), or None."""
-    said = {}
-    if Path(path).suffix == ".safetensors":
-        with safe_open(path, framework="pt") as file:
-            said = file.metadata() or {}
-    return tuple(json.loads(said["size_weights"])) if "size_weights" in said else None
-
-
-def with_size(probability, diameter_mm, weights):
-    """The network's judgement and the diameter in one probability: logistic regression of two features.
-
-    probability: the network's (n,) or one number; diameter_mm: the same shape, above 0. weights: of the
-    network's logit, of the logarithm of the diameter, and a constant, as `fit_size` finds them.
-    """
-    score = _features(probability, diameter_mm) @ np.asarray(weights)
-    return 1 / (1 + np.exp(-score))
-
-
-def fit_size(label, probability, diameter_mm) -> tuple[float, float, float]:
-    """The weights for `with_size` under which the labels, bool (n,), are most likely.
-
-    Raises `UserError` if one class is missing.
-    """
-    label_t = torch.as_tensor(np.asarray(label, bool), dtype=torch.float64)
-    if label_t.min() == label_t.max():
-        raise UserError("weighing size needs malignant and benign nodules; use more scans")
-    features_t = torch.from_numpy(_features(probability, diameter_mm))  # (n, 3)
-    weights_t = torch.zeros(3, dtype=torch.float64, requires_grad=True)
-    optimizer = torch.optim.LBFGS([weights_t], max_iter=200, line_search_fn="strong_wolfe")
-
-    def closure():
-        optimizer.zero_grad()
-        loss = nn.functional.binary_cross_entropy_with_logits(features_t @ weights_t, label_t)
-        loss.backward()
-        return loss
-
-    optimizer.step(closure)
-    return tuple(round(weight, 4) for weight in weights_t.tolist())
-
-
-def _features(probability, diameter_mm):
-    """The network's logit, the logarithm of the diameter, and 1: float64 (..., 3)."""
-    inside = np.clip(np.asarray(probability, np.float64), 1e-6, 1 - 1e-6)
-    logit = np.log(inside / (1 - inside))
-    return np.stack([logit, np.log(np.asarray(diameter_mm, np.float64)), np.ones_like(logit)], axis=-1)
 
 
 def wins(label, score):
@@ -180,7 +110,7 @@ def paired_bootstrap(label, score, baseline, groups=None, pairs=None, draws=2000
 
 
 @torch.inference_mode()
-def judge(model, dataset, batch_size=32, device=None) -> np.ndarray:
+def predict(model, dataset, batch_size=32, device=None) -> np.ndarray:
     """The model's probability of malignancy for each item of `dataset`, float (n,), in its order."""
     device = get_device(device)
     model = model.to(device).eval()
@@ -189,8 +119,11 @@ def judge(model, dataset, batch_size=32, device=None) -> np.ndarray:
     return torch.cat(said).numpy() if said else np.zeros(0)
 
 
-def plot_rocs(label, scores, axis=None):
-    """ROC curves together, one per entry of `scores` ({name: float (n,)}); returns the axis."""
+def plot_rocs(label, scores, axis=None, classes=("benign nodules", "malignant nodules")):
+    """ROC curves together, one per entry of `scores` ({name: float (n,)}); returns the axis.
+
+    classes: what labels False and True are called.
+    """
     if axis is None:
         from matplotlib.figure import Figure
 
@@ -201,7 +134,8 @@ def plot_rocs(label, scores, axis=None):
         false_rate, true_rate, _ = roc_curve(label_t, score_t)
         axis.plot(false_rate, true_rate, label=f"{name}, AUC {roc_auc(label_t, score_t):.3f}")
     axis.plot([0, 1], [0, 1], ":", color="gray", label="by chance")
-    axis.set(xlabel="share of benign nodules called malignant", ylabel="share of malignant nodules found")
+    no, yes = classes
+    axis.set(xlabel=f"share of {no} called {yes}", ylabel=f"share of {yes} found")
     axis.set_aspect("equal")
     axis.legend(loc="lower right")
     return axis
@@ -225,17 +159,6 @@ def compare(dataset, scores, draws=2000, seed=0) -> dict:
         }
         for name, score in scores.items()
     }
-
-
-def store_size_weights(path, weights):
-    """Add `weights` to the metadata of a safetensors file; raises `UserError` for any other file."""
-    if Path(path).suffix != ".safetensors":
-        raise UserError(f"{shown(path)} cannot hold weights for the size; save the network as .safetensors")
-    with safe_open(path, framework="pt") as file:
-        said = file.metadata() or {}
-    tensors = load_file(path)
-    with atomic_path(path) as temporary:
-        save_file(tensors, temporary, said | {"size_weights": json.dumps(weights)})
 
 
 def print_comparison(comparisons):
@@ -268,11 +191,11 @@ def main(arguments=None):
         for what in ("isMal_bool", "diameter_mm")
     )
     scores = {}
-    for path, (name, (model, dataset.scaled)) in zip(options.weights, models.items()):
-        scores[name] = judge(model, dataset, device=options.device)
+    for path, (name, (model, dataset.resampled)) in zip(options.weights, models.items()):
+        scores[name] = predict(model, dataset, device=options.device)
         if options.fit_size:
-            store_size_weights(path, fit_size(label, scores[name], diameter_mm))
-        weights = size_weights_of(path)
+            change_settings(path, size_weights=fit_size(label, scores[name], diameter_mm))
+        weights = settings_of(path).size_weights
         if weights is not None:
             scores[f"{name} with size"] = with_size(scores[name], diameter_mm, weights)
     comparisons = compare(dataset, scores, options.draws)

@@ -1,15 +1,21 @@
 """How good is a list of findings? (chapter 14, "Quantitative validation")"""
 
+from collections import namedtuple
 from dataclasses import dataclass
 
 import numpy as np
 
 from p2ch09 import luna
 from p2ch10.dsets import getCandidateInfoList
-from p2ch14.froc import DIAMETER_OF_UNSIZED_MM, evaluate_results, print_froc, read_table
+from p2ch14.froc import evaluate_results, print_froc
+from p2ch14.hits import outcome
+from p2ch14.lists import read_table
 
 ROWS = ("Non-Nodules", "Benign", "Malignant")
 COLUMNS = ("Complete Miss", "Filtered Out", "Pred. Benign", "Pred. Malignant")
+
+Detection = namedtuple("Detection", ["probability", "malignancy", "center_xyz", "center_irc"])
+Detection.__doc__ = """A finding as the book has it: two probabilities, where in mm, and at which voxel."""
 
 
 @dataclass
@@ -20,6 +26,12 @@ class Score:
     filtered: int
     missed: int
     false_positives: int
+
+    @classmethod
+    def of(cls, table):
+        """The counts that a table of `match_and_score` holds."""
+        found, filtered, missed = table[1:, 2:].sum(), table[1:, 1].sum(), table[1:, 0].sum()
+        return cls(int(found), int(filtered), int(missed), int(table[0, 2:].sum()))
 
     def __add__(self, other):
         return Score(*(getattr(self, name) + getattr(other, name) for name in self.__dataclass_fields__))
@@ -36,19 +48,23 @@ def truth_by_series():
 
 
 def match(findings, nodules):
-    """Which finding hits which nodule, by LUNA16's rule: its distance is smaller than the radius.
+    """Which finding hits which nodule, by LUNA16's rule.
 
     findings: with `center_xyz` and `probability`; nodules: with `center_xyz` and `diameter_mm`. Answers
     (best finding's index or None per nodule, set of indices that hit any nodule).
     """
-    best, hitting = [], set()
-    centers = np.array([finding.center_xyz for finding in findings]).reshape(-1, 3)
-    for nodule in nodules:
-        distance = np.linalg.norm(centers - np.array(nodule.center_xyz), axis=1)
-        hits = [int(i) for i in np.flatnonzero(distance < nodule.diameter_mm / 2)]
-        hitting.update(hits)
-        best.append(max(hits, key=lambda i: findings[i].probability, default=None))
-    return best, hitting
+    seen = outcome_of(findings, nodules)
+    return [None if i < 0 else int(i) for i in seen.best], set(np.flatnonzero(seen.on_nodule).tolist())
+
+
+def outcome_of(findings, nodules, irrelevant=()):
+    """`hits.outcome` for findings (with `center_xyz`, `probability`) and nodules (`center_xyz`, `diameter_mm`).
+
+    irrelevant: (n, 4) array of x, y, z, diameter in mm, as `irrelevant_findings` gives for a scan.
+    """
+    spheres = [(*nodule.center_xyz, nodule.diameter_mm) for nodule in nodules]
+    places = [finding.center_xyz for finding in findings]
+    return outcome(spheres, irrelevant, places, [finding.probability for finding in findings])
 
 
 def irrelevant_findings():
@@ -57,40 +73,17 @@ def irrelevant_findings():
     return read_table(path, "diameter_mm") if path else {}
 
 
-def is_irrelevant(center_xyz, findings) -> bool:
-    """Does a mark at `center_xyz` lie on one of the irrelevant `findings` (n, 4) of its scan?"""
-    findings = np.asarray(findings, dtype=float).reshape(-1, 4)
-    diameter = np.where(findings[:, 3] < 0, DIAMETER_OF_UNSIZED_MM, findings[:, 3])
-    distance = np.linalg.norm(findings[:, :3] - np.array(center_xyz), axis=1)
-    return bool((distance < diameter / 2).any())
-
-
-def score_scan(findings, nodules, threshold=0.5, irrelevant=()) -> Score:
-    """Counts for one scan at one threshold; by LUNA16's rule a finding on an `irrelevant` one is no false positive.
-
-    irrelevant: (n, 4) array of x, y, z, diameter in mm, as `irrelevant_findings` gives for a scan.
-    """
-    best, hitting = match(findings, nodules)
-    found = sum(i is not None and findings[i].probability >= threshold for i in best)
-    missed = sum(i is None for i in best)
-    false_positives = sum(f.probability >= threshold for f in _false(findings, hitting, irrelevant))
-    return Score(found, len(nodules) - found - missed, missed, false_positives)
-
-
-def _false(findings, hitting, irrelevant):
-    """The findings that neither hit a nodule nor lie on an irrelevant finding."""
-    return [
-        finding
-        for i, finding in enumerate(findings)
-        if i not in hitting and not is_irrelevant(finding.center_xyz, irrelevant)
-    ]
-
-
-def match_and_score(findings, nodules, threshold=0.5, threshold_mal=0.5):
+def match_and_score(detections, truth, threshold=0.5, threshold_mal=0.5, irrelevant=()):
     """The chapter's confusion table of one scan, int (3, 4): rows `ROWS`, columns `COLUMNS`.
 
-    A finding without malignancy counts as benign. The first row's "Complete Miss" is always 0.
+    detections: findings, or tuples as `Detection`. truth: the scan's candidates or its nodules; those that are
+    none, or have no diameter, are left out. A nodule that several detections hit gets the column of the most
+    probable one; a detection without malignancy counts as benign. The first row holds what hits no nodule, less
+    marks on `irrelevant` findings ((n, 4): x, y, z, diameter in mm), which by LUNA16's rule count neither way; its
+    "Complete Miss" is always 0.
     """
+    findings = [one if hasattr(one, "probability") else Detection(*one) for one in detections]
+    nodules = [info for info in truth if info.isNodule_bool and info.diameter_mm > 0]
     table = np.zeros((3, 4), dtype=int)
 
     def column(finding):
@@ -98,13 +91,17 @@ def match_and_score(findings, nodules, threshold=0.5, threshold_mal=0.5):
             return 1
         return 3 if finding.malignancy is not None and finding.malignancy >= threshold_mal else 2
 
-    best, hitting = match(findings, nodules)
-    for nodule, i in zip(nodules, best):
-        table[2 if nodule.isMal_bool else 1, 0 if i is None else column(findings[i])] += 1
-    for i, finding in enumerate(findings):
-        if i not in hitting:
-            table[0, column(finding)] += 1
+    seen = outcome_of(findings, nodules, irrelevant)
+    for nodule, i in zip(nodules, seen.best):
+        table[2 if nodule.isMal_bool else 1, 0 if i < 0 else column(findings[i])] += 1
+    for i in np.flatnonzero(seen.is_false):
+        table[0, column(findings[i])] += 1
     return table
+
+
+def score_scan(findings, nodules, threshold=0.5, irrelevant=()) -> Score:
+    """Counts for one scan at one threshold, out of `match_and_score`'s table."""
+    return Score.of(match_and_score(findings, nodules, threshold, irrelevant=irrelevant))
 
 
 def threshold_for(results, truth, false_positives_per_scan=4.0, irrelevant=None) -> float:
@@ -115,9 +112,9 @@ def threshold_for(results, truth, false_positives_per_scan=4.0, irrelevant=None)
     """
     false = []
     for result in results:
-        _, hitting = match(result.findings, truth.get(result.series_uid, []))
         spared = (irrelevant or {}).get(result.series_uid, ())
-        false += [finding.probability for finding in _false(result.findings, hitting, spared)]
+        seen = outcome_of(result.findings, truth.get(result.series_uid, []), spared)
+        false += [result.findings[i].probability for i in np.flatnonzero(seen.is_false)]
     allowed = int(false_positives_per_scan * len(results))
     if len(false) <= allowed:
         return 0.5
@@ -125,27 +122,41 @@ def threshold_for(results, truth, false_positives_per_scan=4.0, irrelevant=None)
 
 
 def print_scores(results, truth, threshold=0.5, irrelevant=None):
-    """Print found, filtered, missed and false positives per scan, and the confusion table of all."""
-    total, table = Score(0, 0, 0, 0), np.zeros((3, 4), dtype=int)
+    """Print found, filtered, missed and false positives per scan, and the confusion table of all.
+
+    Arguments as for `threshold_for`. Returns the `Score` of all scans.
+    """
+    table = np.zeros((3, 4), dtype=int)
     print(f"\n{'scan':>14}  nodules  found  filtered  missed  false positives")
     for result in results:
-        nodules = truth.get(result.series_uid, [])
-        score = score_scan(result.findings, nodules, threshold, (irrelevant or {}).get(result.series_uid, ()))
-        total = total + score
-        table += match_and_score(result.findings, nodules, threshold)
-        print(
-            f"{'…' + result.series_uid[-12:]:>14}  {len(nodules):7}  {score.found:5}  {score.filtered:8}  "
-            f"{score.missed:6}  {score.false_positives:15}"
-        )
-    count = total.found + total.filtered + total.missed
-    print(
-        f"{'all':>14}  {count:7}  {total.found:5}  {total.filtered:8}  {total.missed:6}  "
-        f"{total.false_positives:15}  ({total.false_positives / max(len(results), 1):.1f} per scan)"
-    )
-    print(f"\n{'':12}" + "".join(f"{name:>17}" for name in COLUMNS))
-    for name, row in zip(ROWS, table):
-        print(f"{name:12}" + "".join(f"{value:17}" for value in row))
+        nodules, spared = truth.get(result.series_uid, []), (irrelevant or {}).get(result.series_uid, ())
+        one = match_and_score(result.findings, nodules, threshold, irrelevant=spared)
+        table += one
+        print(f"{'…' + result.series_uid[-12:]:>14}  {_counts(Score.of(one))}")
+    total = Score.of(table)
+    per_scan = total.false_positives / max(len(results), 1)
+    print(f"{'all':>14}  {_counts(total)}  ({per_scan:.1f} per scan)\n")
+    print_confusion("all scans", table, do_mal=True)
     return total
+
+
+def _counts(score):
+    count = score.found + score.filtered + score.missed
+    return f"{count:7}  {score.found:5}  {score.filtered:8}  {score.missed:6}  {score.false_positives:15}"
+
+
+def print_confusion(label, confusions, do_mal):
+    """Print a table of `match_and_score` under the heading `label`.
+
+    do_mal: with a column each for what is called benign and malignant; else they are added up.
+    """
+    columns = list(COLUMNS)
+    if not do_mal:
+        confusions = np.column_stack([confusions[:, :2], confusions[:, 2:].sum(axis=1)])
+        columns[2:] = ["Pred. Nodule"]
+    print(f"{label:12}" + "".join(f"{name:>17}" for name in columns))
+    for name, row in zip(ROWS, confusions):
+        print(f"{name:12}" + "".join(f"{value:17}" for value in row))
 
 
 def print_validation(results, threshold=0.5):

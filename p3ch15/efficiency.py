@@ -33,6 +33,7 @@ from p3ch15.networks import NETWORKS
 from util.errors import main_guard
 from util.files import atomic_path
 from util.paths import PROJECT, output_root
+from util.weights import save_weights
 
 SMALL_CHANNELS = 4
 SMALL_WEIGHTS = PROJECT / "data" / "p3ch15" / "small.safetensors"
@@ -146,13 +147,10 @@ def compare(crops, is_nodule, folder=None) -> list[Variant]:
 
 def train_small():
     """Train the smaller design and make the result the shipped one."""
-    from safetensors.torch import save_file
-
     length = ["--epochs", "8", "--epoch-samples", "3000", "--one-cycle", "--val-every", "0"]
     app = SmallLunaTrainingApp([*length, "--balanced", "--augmented", "small"])
     app.main()
-    with atomic_path(SMALL_WEIGHTS) as temporary:
-        save_file({name: t.cpu().contiguous() for name, t in app.model.state_dict().items()}, temporary)
+    save_weights(SMALL_WEIGHTS, app.model.state_dict())
 
 
 def main(arguments=None):

@@ -16,16 +16,19 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
+from scipy.special import logit
 
 from p2ch10.dsets import irc2xyz
 from p2ch10.scans import load_scan
 from p2ch11.model import LunaModel
 from p2ch13.model import UNetWrapper
-from p2ch14 import nodule_analysis, scoring
-from p2ch14.close_look import CLOSE_IRC, CloseLookModel
-from p2ch14.nodule_analysis import Finding, NoduleAnalysisApp, ScanResult
+from p2ch14 import pipeline, scoring
+from p2ch14.findings import Finding, ScanResult, write_csv, write_json
+from p2ch14.pipeline import NodulePipeline, crop_of, mean_logit
 from p2ch14.report import scan_section, write_report
 from p2ch14.scoring import Score, match, match_and_score, score_scan, threshold_for
+from p2ch14.second_classifier import SMALL_CROP_IRC, SecondClassifier, ensemble
+from p2ch14.weights import SECOND_CLASSIFIER
 from util.errors import UserError
 from util.paths import PROJECT
 
@@ -57,7 +60,7 @@ def small_scan(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def app(random_weights):
-    return NoduleAnalysisApp(
+    return NodulePipeline(
         random_weights / "segmentation.state", random_weights / "classification.state", device="cpu"
     )
 
@@ -95,34 +98,6 @@ def test_segmentation_does_not_depend_on_batches(app, small_scan):
     assert (one == many).mean() > 0.999
 
 
-def test_a_file_may_ask_for_a_second_look_at_mirror_images(tmp_path, random_weights, small_scan):
-    ct = load_scan(small_scan)
-    # A little beside the ball, so that the mirror images differ.
-    center_xyz = irc2xyz((17, 25, 33), ct.origin_xyz, ct.vxSize_xyz, ct.direction_a)
-    place = Finding((17.0, 25.0, 33.0), tuple(center_xyz), 9.0)
-    crop = nodule_analysis.crop_of(ct, place)[None, None]
-    axes_sets = itertools.chain.from_iterable(itertools.combinations((2, 3, 4), n) for n in range(4))
-    looks = torch.cat([crop.flip(axes) for axes in axes_sets])  # (8, 1, 32, 48, 48)
-    torch.manual_seed(0)
-    model = LunaModel().eval()
-    with torch.no_grad():  # an untrained network's head, scaled so that it is undecided
-        margin = model(looks)[0].diff(dim=1)
-        model.head_linear.bias[1] -= margin.mean()
-        model.head_linear.weight /= margin.std()
-        model.head_linear.bias /= margin.std()
-        model.head_linear.bias[1] += 1.5
-        expected = model(looks)[1][:, 1]
-    assert expected.std() > 0.05
-    assert expected[0] > nodule_analysis.SECOND_LOOK_FROM["mirrors"]
-    path = tmp_path / "classification.safetensors"
-    for metadata, probability in (({"second_look": "mirrors"}, expected.mean()), (None, expected[0])):
-        save_file(model.state_dict(), path, metadata)
-        app = NoduleAnalysisApp(random_weights / "segmentation.state", path, device="cpu")
-        app.use_bfloat16 = False
-        app.classify_candidates(ct, [place])
-        assert place.probability == pytest.approx(probability.item(), abs=1e-3)
-
-
 def undecided(model, looks):
     """An untrained network whose head is scaled so that it is undecided about `looks`, and what it says."""
     with torch.no_grad():
@@ -133,59 +108,79 @@ def undecided(model, looks):
         return model(looks)[1][:, 1]
 
 
-def test_a_file_may_ask_for_a_closer_look_by_a_second_network(tmp_path, random_weights, small_scan):
+def test_a_file_may_ask_for_a_second_classifier(tmp_path, random_weights, small_scan):
     ct = load_scan(small_scan)
+    # A little beside the ball, so that the mirror images differ.
     center_xyz = irc2xyz((17, 25, 33), ct.origin_xyz, ct.vxSize_xyz, ct.direction_a)
     place = Finding((17.0, 25.0, 33.0), tuple(center_xyz), 9.0)
-    crop = nodule_analysis.crop_of(ct, place, CLOSE_IRC)[None, None]
-    assert crop.shape == (1, 1, *CLOSE_IRC)
+    crop = crop_of(ct, place, SMALL_CROP_IRC)[None, None]
+    assert crop.shape == (1, 1, *SMALL_CROP_IRC)
     axes_sets = itertools.chain.from_iterable(itertools.combinations((2, 3, 4), n) for n in range(4))
-    looks = torch.cat([crop.flip(axes) for axes in axes_sets])
+    mirrored = torch.cat([crop.flip(axes) for axes in axes_sets])
     torch.manual_seed(1)
-    close, first = CloseLookModel().eval(), LunaModel().eval()
-    second_says = undecided(close, looks)
+    second, first = SecondClassifier().eval(), LunaModel().eval()
+    second_says = undecided(second, mirrored)
     assert second_says.std() > 0.05
-    assert second_says[0] > nodule_analysis.SECOND_LOOK_FROM["mirrors"]
-    save_file(close.state_dict(), tmp_path / nodule_analysis.CLOSE_LOOK)
+    assert second_says[0] > pipeline.MIRRORED_FROM
+    save_file(second.state_dict(), tmp_path / SECOND_CLASSIFIER)
     with torch.no_grad():  # says the same whatever it sees
         first.head_linear.weight.zero_()
     path = tmp_path / "classification.safetensors"
     for first_says in (0.6, 0.004):
         with torch.no_grad():
             first.head_linear.bias.copy_(torch.tensor([0.0, math.log(first_says / (1 - first_says))]))
-        save_file(first.state_dict(), path, {"second_look": "close"})
-        app = NoduleAnalysisApp(random_weights / "segmentation.state", path, device="cpu")
+        save_file(first.state_dict(), path, {"second_classifier": SECOND_CLASSIFIER})
+        app = NodulePipeline(random_weights / "segmentation.state", path, device="cpu")
         app.use_bfloat16 = False
         app.classify_candidates(ct, [place])
         expected = first_says
-        if first_says >= nodule_analysis.SECOND_LOOK_FROM["close"]:
+        if first_says >= pipeline.SECOND_FROM:
             odds = [p / (1 - p) for p in (first_says, second_says.mean().item())]
             mean = odds[0] ** 0.25 * odds[1] ** 0.75
             expected = mean / (1 + mean)
         assert place.probability == pytest.approx(expected, abs=1e-3)
 
 
-@given(st.floats(0, 1), st.floats(0, 1), st.floats(0, 1))
-def test_a_weighted_probability_lies_between_the_two_and_never_fails(first, second, share):
-    both = nodule_analysis.weighted(first, second, share)
-    assert min(first, second) - 2e-6 <= both <= max(first, second) + 2e-6
-    assert nodule_analysis.weighted(first, second, 0.0) == pytest.approx(first, abs=2e-6)
-    assert nodule_analysis.weighted(first, second, 1.0) == pytest.approx(second, abs=2e-6)
+logits = st.floats(-40, 40)
 
 
-def test_a_second_look_without_its_network_is_a_sentence(tmp_path, random_weights):
+@given(logits, logits, st.floats(0, 1))
+def test_an_ensemble_lies_between_its_two(first, second, share):
+    both = ensemble(first, second, share)
+    assert min(first, second, 13.8) - 1e-9 <= both or both < -13.8
+    assert both <= max(first, second, -13.8) + 1e-9 or both > 13.8
+    assert abs(both) < 14
+    assert ensemble(first + 1, second, 0.5) > ensemble(first, second, 0.5), (
+        "ranks stay, however sure both are"
+    )
+
+
+@given(st.lists(st.floats(-15, 15), min_size=1, max_size=8))
+def test_the_mean_over_mirror_images_is_that_of_the_probabilities(logits):
+    mean = np.mean([1 / (1 + math.exp(-one)) for one in logits])
+    assert 1 / (1 + math.exp(-mean_logit(logits))) == pytest.approx(mean, abs=1e-12)
+
+
+def test_what_is_sure_and_what_is_surer_do_not_tie():
+    assert mean_logit([30.0] * 8) == pytest.approx(30.0)
+    assert mean_logit([31.0] * 8) > mean_logit([30.0] * 8)
+
+
+def test_a_second_classifier_that_is_not_there_is_a_sentence(tmp_path, random_weights):
     path = tmp_path / "classification.safetensors"
-    save_file(LunaModel().state_dict(), path, {"second_look": "close"})
-    with pytest.raises(UserError, match="close_look.safetensors"):
-        NoduleAnalysisApp(random_weights / "segmentation.state", path, device="cpu")
+    save_file(LunaModel().state_dict(), path, {"second_classifier": SECOND_CLASSIFIER})
+    with pytest.raises(UserError, match=r"second_classifier\.safetensors"):
+        NodulePipeline(random_weights / "segmentation.state", path, device="cpu")
 
 
 def finding(xyz, probability=0.9, malignancy=None):
-    return Finding((0.0, 0.0, 0.0), tuple(xyz), 6.0, probability, malignancy)
+    return Finding((0.0, 0.0, 0.0), tuple(xyz), 6.0, float(logit(probability)), malignancy)
 
 
 def nodule(xyz, diameter_mm=10.0, isMal_bool=False):
-    return SimpleNamespace(center_xyz=tuple(xyz), diameter_mm=diameter_mm, isMal_bool=isMal_bool)
+    return SimpleNamespace(
+        center_xyz=tuple(xyz), diameter_mm=diameter_mm, isMal_bool=isMal_bool, isNodule_bool=True
+    )
 
 
 points = st.tuples(*[st.integers(-12, 12)] * 3)
@@ -278,22 +273,22 @@ def test_validation_counts_luna_scans_only_and_spares_irrelevant_findings(monkey
 
 def result_of(ct):
     findings = [
-        Finding((20.0, 30.0, 40.0), (1.0, 2.0, 3.0), 16.2, 0.93, 0.4),
-        Finding((2.0, 3.0, 70.0), (4.0, 5.0, 6.0), 4.0, 0.2),
+        Finding((20.0, 30.0, 40.0), (1.0, 2.0, 3.0), 16.2, float(logit(0.93)), 0.4),
+        Finding((2.0, 3.0, 70.0), (4.0, 5.0, 6.0), 4.0, float(logit(0.2))),
     ]
     return ScanResult(ct.series_uid, "scans/<b>one</b>.mhd", 1.5, findings)
 
 
 def test_json_and_csv_have_the_documented_schema(tmp_path, small_scan):
     result = result_of(load_scan(small_scan))
-    nodule_analysis.write_json(tmp_path / "n.json", [result], 0.5)
+    write_json(tmp_path / "n.json", [result], 0.5)
     (scan,) = json.loads((tmp_path / "n.json").read_text())["scans"]
     assert set(scan) == {"series_uid", "path", "seconds", "candidates", "nodules"}
     assert scan["candidates"] == 2
     assert scan["nodules"] == [
         {"center_xyz": [1.0, 2.0, 3.0], "diameter_mm": 16.2, "probability": 0.93, "malignancy": 0.4}
     ]
-    nodule_analysis.write_csv(tmp_path / "n.csv", [result])
+    write_csv(tmp_path / "n.csv", [result])
     rows = list(csv.DictReader((tmp_path / "n.csv").open()))
     assert list(rows[0]) == ["seriesuid", "coordX", "coordY", "coordZ", "probability"]
     assert [float(row["probability"]) for row in rows] == [0.93, 0.2]

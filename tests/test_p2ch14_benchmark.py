@@ -9,8 +9,8 @@ import SimpleITK as sitk
 
 from p2ch10.scans import load_scan
 from p2ch14 import benchmark
-from p2ch14.benchmark import PlainApp, choose_scan, unmatched
-from p2ch14.nodule_analysis import NoduleAnalysisApp
+from p2ch14.benchmark import PlainPipeline, choose_scan, unmatched
+from p2ch14.pipeline import NodulePipeline
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +30,7 @@ def scan(tmp_path_factory):
 
 def test_fast_and_plain_way_agree_in_float32(scan):
     ct = load_scan(scan)
-    fast, plain = NoduleAnalysisApp(device="cpu"), PlainApp(device="cpu")
+    fast, plain = NodulePipeline(device="cpu"), PlainPipeline(device="cpu")
     fast.use_bfloat16 = False
     masks = [app.segment_ct(ct) for app in (fast, plain)]
     assert masks[0].any()

@@ -12,16 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from p2ch14.froc import (
-    FP_RATES,
-    evaluate,
-    evaluate_results,
-    main,
-    most_probable,
-    read_series_uids,
-    read_table,
-)
-from p2ch14.nodule_analysis import Finding, ScanResult
+from p2ch14.findings import Finding, ScanResult
+from p2ch14.froc import FP_RATES, evaluate, evaluate_results, main, most_probable
+from p2ch14.lists import read_series_uids, read_table
 from util.errors import UserError
 from util.paths import PROJECT
 

@@ -10,15 +10,19 @@ import SimpleITK as sitk
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from scipy import ndimage
 
+from p2ch09.geometry import Geometry
 from p2ch10.scans import load_scan
 from p2ch11.model import LunaModel
+from p2ch13.lungs import Lungs
 from p2ch13.model import UNetWrapper
-from p2ch14 import nodule_analysis
+from p2ch14 import nodule_analysis, pipeline
+from p2ch14.findings import Finding, without_repeats, write_mask
 from p2ch14.grouping import BEYOND_MM, SAME_MM, beside_lungs, group_voxels
-from p2ch14.nodule_analysis import Finding, NoduleAnalysisApp, distinct, grouping_of, write_mask
+from p2ch14.pipeline import NodulePipeline
+from p2ch14.weights import change_settings, save_with_settings, settings_of
 from util.errors import UserError
 
 SHAPE = (9, 12, 14)
@@ -126,12 +130,12 @@ def test_what_lies_far_from_the_lungs_is_no_candidate_unless_none_are_seen():
     # A large nodule's centre may lie deep in the wall; what counts is how near it comes.
     assert on_the_wall[1] - 110 > BEYOND_MM
     kept = sorted(
-        (group.center_irc for group in beside_lungs(groups, hu, spacing)), key=lambda center: center[1]
+        (group.center_irc for group in beside_lungs(groups, Lungs(hu), spacing)), key=lambda center: center[1]
     )
     np.testing.assert_allclose(kept, [inside, on_the_wall], atol=1)
     assert 50 - skin[1] - 4 > BEYOND_MM
     hu[:, 50:110, 110:150] = 40
-    assert beside_lungs(groups, hu, spacing) == groups, "a lung seems to have collapsed"
+    assert beside_lungs(groups, Lungs(hu), spacing) == groups, "a lung seems to have collapsed"
 
 
 def test_a_thin_slice_of_a_lung_at_the_pictures_edge_counts_as_lung():
@@ -143,29 +147,44 @@ def test_a_thin_slice_of_a_lung_at_the_pictures_edge_counts_as_lung():
     hu[:, 20:140, :4] = -1000
     at_the_edge = (6, 80, 9)
     groups = group_voxels(hu, ball(hu.shape, at_the_edge, 3, spacing), spacing)
-    assert beside_lungs(groups, hu, spacing) == groups
+    assert beside_lungs(groups, Lungs(hu), spacing) == groups
     hu[:, 50:110, 4:16] = 40
-    assert beside_lungs(groups, hu, spacing) == []
+    assert beside_lungs(groups, Lungs(hu), spacing) == []
 
 
 def test_only_the_courses_own_grouping_asks_where_the_lungs_are(weights, monkeypatch):
-    monkeypatch.setattr(nodule_analysis, "beside_lungs", lambda groups, hu, spacing_irc: [])
+    monkeypatch.setattr(pipeline, "beside_lungs", lambda groups, lungs, spacing_irc: [])
     hu = np.full((8, 16, 16), -900, dtype=np.int16)
-    ct = SimpleNamespace(hu_a=hu, vxSize_xyz=(1, 1, 1), origin_xyz=(0, 0, 0), direction_a=np.eye(3))
+    ct = SimpleNamespace(hu_a=hu, geometry=Geometry(hu.shape, (0, 0, 0), (1, 1, 1), np.eye(3)))
     mask = np.zeros(hu.shape, dtype=bool)
     mask[2:6, 4:9, 4:9] = True
     for way, count in (("erode", 1), ("split", 0)):
-        app = NoduleAnalysisApp(*weights, device="cpu", grouping=way)
+        app = NodulePipeline(*weights, device="cpu", grouping=way)
         assert len(app.group_segmentation_output(ct, mask)) == count
 
 
 def test_weights_say_how_their_masks_are_grouped(tmp_path):
-    assert grouping_of(tmp_path / "published.state") == ("erode", 0.5)
+    published = settings_of(tmp_path / "published.state")
+    assert (published.grouping, published.mask_threshold) == ("erode", 0.5)
     path = tmp_path / "own.safetensors"
     save_file({"x": torch.zeros(1)}, path, {"grouping": "erode", "mask_threshold": "0.7"})
-    assert grouping_of(path) == ("erode", 0.7)
+    assert (settings_of(path).grouping, settings_of(path).mask_threshold) == ("erode", 0.7)
     save_file({"x": torch.zeros(1)}, path)
-    assert grouping_of(path)[0] == "split"
+    assert settings_of(path).grouping == "split"
+
+
+def test_settings_are_kept_with_the_weights_for_everybody_to_read(tmp_path):
+    path, model = tmp_path / "m.safetensors", LunaModel()
+    save_with_settings(path, model, threshold=0.25)
+    change_settings(path, second_classifier="other.safetensors")
+    assert (settings_of(path).threshold, settings_of(path).second_classifier) == (0.25, "other.safetensors")
+    assert all(torch.equal(load_file(path)[name], value) for name, value in model.state_dict().items())
+    assert path.stat().st_mode & 0o444 == 0o444
+    with pytest.raises(TypeError):
+        change_settings(path, treshold=0.5)
+    save_file({"x": torch.zeros(1)}, path, {"threshold": "half"})
+    with pytest.raises(UserError, match=r"m\.safetensors says 'half' for threshold"):
+        settings_of(path)
 
 
 @pytest.fixture(scope="module")
@@ -178,9 +197,9 @@ def weights(tmp_path_factory):
 
 
 def test_published_weights_get_the_books_grouping_unless_asked_otherwise(weights):
-    app = NoduleAnalysisApp(*weights, device="cpu")
+    app = NodulePipeline(*weights, device="cpu")
     assert (app.grouping, app.mask_threshold) == ("erode", 0.5)
-    app = NoduleAnalysisApp(*weights, device="cpu", grouping="split", mask_threshold=0.8)
+    app = NodulePipeline(*weights, device="cpu", grouping="split", mask_threshold=0.8)
     assert (app.grouping, app.mask_threshold) == ("split", 0.8)
 
 
@@ -190,8 +209,8 @@ def test_marks_on_one_nodule_become_one_finding():
 
     large, within, beside, small_inside = at(0, 20, 0.9), at(3, 16, 0.8), at(7, 20, 0.7), at(2, 5, 0.6)
     # A small finding inside a large one may be a nodule of its own on a vessel: it stays.
-    assert distinct([large, within, beside, small_inside]) == [large, beside, small_inside]
-    assert distinct([]) == []
+    assert without_repeats([large, within, beside, small_inside]) == [large, beside, small_inside]
+    assert without_repeats([]) == []
 
 
 def oblique_scan(path, angle=20):
@@ -210,7 +229,7 @@ def oblique_scan(path, angle=20):
 def test_mask_lies_where_the_scan_lies(tmp_path, weights):
     scan = oblique_scan(tmp_path / "scan.nii.gz")
     ct = load_scan(tmp_path / "scan.nii.gz")
-    app = NoduleAnalysisApp(*weights, device="cpu")
+    app = NodulePipeline(*weights, device="cpu")
     findings = app.group_segmentation_output(ct, ct.hu_a > -500)
     write_mask(tmp_path / "mask.nii.gz", ct, findings)
     mask = sitk.ReadImage(str(tmp_path / "mask.nii.gz"))
@@ -268,7 +287,7 @@ def test_malignancy_is_judged_for_nodules_only(tmp_path, weights):
     oblique_scan(tmp_path / "scan.nii.gz")
     ct = load_scan(tmp_path / "scan.nii.gz")
     segmentation, classification = weights
-    app = NoduleAnalysisApp(segmentation, classification, classification, device="cpu")
+    app = NodulePipeline(segmentation, classification, classification, device="cpu")
     findings = [Finding((20.0, 30.0, 40.0), ct_xyz(ct, (20, 30, 40)), 16.0) for _ in range(2)]
     app.classify_candidates(ct, findings)
     app.threshold = findings[0].probability

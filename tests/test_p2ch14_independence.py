@@ -3,12 +3,12 @@
 import pytest
 
 from p2ch09.phantom import series_uid
-from p2ch10.dsets import LunaDataset, getCandidateInfoList, is_held_out
+from p2ch10.dsets import getCandidateInfoList, is_held_out
+from p2ch12.dsets import LunaDataset
 from p2ch13.dsets import TrainingLuna2dSegmentationDataset
-from p2ch14.dsets import MalignantLunaDataset
+from p2ch14.dsets import MalignantLunaDataset, series_of
 from p2ch14.main_job import THRESHOLD_SCANS, VAL_STRIDE
-from p2ch14.nodule_analysis import series_of
-from p2ch14.ship import REPORTED_SCANS, REPORTED_SEED, SCANS, SEED, TUNING_SCANS, cohort
+from p2ch14.shipped.__main__ import REPORTED_SCANS, REPORTED_SEED, SCANS, SEED, TUNING_SCANS, cohort
 from util.errors import UserError
 
 
@@ -66,7 +66,9 @@ def test_the_shipped_threshold_is_chosen_on_scans_of_its_own():
 def test_the_shipped_networks_meet_no_scan_but_their_own(tmp_path, monkeypatch):
     (tmp_path / "luna").mkdir()
     monkeypatch.setenv("COURSE_DATA", str(tmp_path))
-    monkeypatch.setattr("p2ch14.ship.scan_paths", lambda: {series_uid(SEED, n): None for n in range(SCANS)})
+    monkeypatch.setattr(
+        "p2ch14.shipped.__main__.scan_paths", lambda: {series_uid(SEED, n): None for n in range(SCANS)}
+    )
     cohort(SCANS, SEED)
     with pytest.raises(UserError, match="set COURSE_DATA to a folder of its own"):
         cohort(REPORTED_SCANS, REPORTED_SEED)

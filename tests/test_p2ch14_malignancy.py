@@ -17,24 +17,23 @@ from torch.utils.data import TensorDataset
 from p2ch10 import dsets
 from p2ch10.dsets import CandidateInfoTuple
 from p2ch11.model import LunaModel
-from p2ch14 import dsets as malignant_dsets
-from p2ch14.dsets import SPACING_IRC, MalignantLunaDataset, scaled_crop
+from p2ch11.training import METRICS_SIZE
+from p2ch14 import resampling
+from p2ch14.dsets import MalignantLunaDataset
 from p2ch14.malignancy import (
-    MalignancyModel,
     compare,
-    fit_size,
-    judge,
-    load_malignancy,
     paired_bootstrap,
     plot_rocs,
+    predict,
     similar_pairs,
     size_matched_auc,
-    size_weights_of,
-    store_size_weights,
     wins,
-    with_size,
 )
-from p2ch14.training import MalignancyTrainingApp
+from p2ch14.model import MalignancyModel
+from p2ch14.resampling import SPACING_IRC, resampled_crop
+from p2ch14.size import fit_size, with_size
+from p2ch14.training import ClassificationTrainingApp
+from p2ch14.weights import change_settings, load_malignancy, settings_of
 from util.errors import UserError
 
 both_classes = st.lists(
@@ -147,16 +146,16 @@ def infos(monkeypatch):
     def crop(series_uid, center_xyz, width_irc):
         return np.full(width_irc, center_xyz[0], dtype=np.int16), dsets.IrcTuple(20, 30, int(center_xyz[0]))
 
-    monkeypatch.setattr(dsets, "getCtRawCandidate", crop)
-    monkeypatch.setattr(malignant_dsets, "getCtRawCandidate", crop)
-    monkeypatch.setattr(malignant_dsets, "_spacing_irc", lambda series_uid: (2.5, 0.5, 1.4))
+    monkeypatch.setattr("p2ch14.dsets.getCtRawCandidate", crop)
+    monkeypatch.setattr(resampling, "getCtRawCandidate", crop)
+    monkeypatch.setattr(resampling, "_spacing_irc", lambda series_uid: (2.5, 0.5, 1.4))
     kinds = ["malignant"] * 3 + ["benign"] * 5 + ["unsized"] + ["other"] * 7
     return [info(number, kind) for number, kind in enumerate(kinds)]
 
 
-@pytest.mark.parametrize("scaled", [True, False])
-def test_unbalanced_set_is_every_annotated_nodule_once(infos, scaled):
-    dataset = MalignantLunaDataset(candidateInfo_list=infos, scaled=scaled)
+@pytest.mark.parametrize("resampled", [True, False])
+def test_unbalanced_set_is_every_annotated_nodule_once(infos, resampled):
+    dataset = MalignantLunaDataset(candidateInfo_list=infos, resampled=resampled)
     items = [dataset[n] for n in range(len(dataset))]
     assert sorted(int(center[2]) for *_, center in items) == list(range(8))
     for crop, label, _, center in items:
@@ -181,7 +180,7 @@ def test_balanced_set_takes_turns_and_holds_every_nodule(infos):
 
 
 @pytest.mark.parametrize("spacing_irc", [(1.0, 0.5, 0.5), (2.5, 0.9, 0.9), SPACING_IRC])
-def test_a_ball_is_as_large_in_every_scaled_crop(spacing_irc):
+def test_a_ball_is_as_large_in_every_resampled_crop(spacing_irc):
     shape = (120, 160, 160)
     grid = np.ogrid[tuple(slice(0, n) for n in shape)]
     distance = sum(((g - n // 2) * mm) ** 2 for g, n, mm in zip(grid, shape, spacing_irc))
@@ -190,7 +189,7 @@ def test_a_ball_is_as_large_in_every_scaled_crop(spacing_irc):
     def cut(width):
         return hu[dsets.crop_window([n // 2 for n in shape], width, shape)]
 
-    crop_t = scaled_crop(cut, spacing_irc)
+    crop_t = resampled_crop(cut, spacing_irc)
     assert crop_t.shape == (32, 48, 48)
     volume_mm3 = float(((crop_t + 900) / 940).sum()) * math.prod(SPACING_IRC)
     assert volume_mm3 == pytest.approx(4 / 3 * math.pi * 8**3, rel=0.08)
@@ -206,7 +205,7 @@ def test_balancing_without_a_class_is_a_sentence(infos):
 # --- fine-tuning --------------------------------------------------------------------------------------
 
 
-class ToyMalignancyApp(MalignancyTrainingApp):
+class ToyMalignancyApp(ClassificationTrainingApp):
     """The real app on sixteen crops: large bright blobs are malignant."""
 
     def _loader(self):
@@ -296,14 +295,16 @@ def test_training_learns_and_tensorboard_gets_curves_and_histograms(clean_output
 
 def test_metrics_of_one_class_do_not_fail(clean_output):
     app = toy()
-    metrics = app.logMetrics(1, "val", torch.zeros(3, 5))
+    metrics = app.logMetrics(1, "val", torch.zeros(METRICS_SIZE, 5))
     assert math.isnan(metrics["roc/auc"])
 
 
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--finetune", "x.state"], "add --malignant"),
+        (["--malignant", "--dataset", "LunaDataset"], "--malignant asks about nodules only"),
+        (["--dataset", "Cifar10"], "--dataset Cifar10: there is none"),
+        (["--model", "ResNet"], "--model ResNet: the course has only LunaModel"),
         (["--malignant", "--finetune"], "--finetune needs the weights file"),
         (["--malignant", "--finetune", "nowhere.state"], "there is no weights file"),
         (["--malignant", "--finetune-depth", "9", "--finetune", "x.state"], "a number from 1 to 6"),
@@ -312,7 +313,7 @@ def test_metrics_of_one_class_do_not_fail(clean_output):
 )
 def test_forgotten_or_wrong_options_are_one_sentence(clean_output, arguments, said):
     with pytest.raises(UserError, match=said) as caught:
-        MalignancyTrainingApp(arguments)
+        ClassificationTrainingApp(arguments)
     assert "\n" not in str(caught.value)
 
 
@@ -321,8 +322,8 @@ def test_weights_say_which_crops_they_want(clean_output, classifier, tmp_path):
     assert load_malignancy(path)[1] is False  # such as the book's published ones
     app = toy("--finetune", str(path))
     app.saveModel("cls", 1, isBest=True)
-    model, is_scaled = load_malignancy(app.folder / "best.state")
-    assert is_scaled
+    model, is_resampled = load_malignancy(app.folder / "best.state")
+    assert is_resampled
     assert torch.equal(model.head_linear.weight, app.model.head_linear.weight)
     save_file(model.state_dict(), tmp_path / "m.safetensors", {"model_name": "MalignancyModel"})
     assert load_malignancy(tmp_path / "m.safetensors")[1]
@@ -352,20 +353,20 @@ def test_weights_for_the_size_are_stored_with_the_network(tmp_path):
     path = tmp_path / "m.safetensors"
     model = MalignancyModel()
     save_file(model.state_dict(), path, {"model_name": "MalignancyModel"})
-    assert size_weights_of(path) is None
-    store_size_weights(path, (0.5, 3.0, -7.0))
-    assert size_weights_of(path) == (0.5, 3.0, -7.0)
-    loaded, is_scaled = load_malignancy(path)
-    assert is_scaled
+    assert settings_of(path).size_weights is None
+    change_settings(path, size_weights=(0.5, 3.0, -7.0))
+    assert settings_of(path).size_weights == (0.5, 3.0, -7.0)
+    loaded, is_resampled = load_malignancy(path)
+    assert is_resampled
     assert all(torch.equal(a, b) for a, b in zip(loaded.state_dict().values(), model.state_dict().values()))
     with pytest.raises(UserError, match="safetensors"):
-        store_size_weights(tmp_path / "m.state", (0.5, 3.0, -7.0))
+        change_settings(tmp_path / "m.state", size_weights=(0.5, 3.0, -7.0))
 
 
-# --- judging ------------------------------------------------------------------------------------------
+# --- measuring ---------------------------------------------------------------------------------------
 
 
-def test_judge_keeps_the_order_and_compare_measures_both_ways(infos):
+def test_predict_keeps_the_order_and_compare_measures_both_ways(infos):
     dataset = MalignantLunaDataset(candidateInfo_list=infos)
 
     class ByBrightness(torch.nn.Module):
@@ -373,7 +374,7 @@ def test_judge_keeps_the_order_and_compare_measures_both_ways(infos):
             p = crops.mean(dim=(1, 2, 3, 4)) / 10
             return None, torch.stack([1 - p, p], dim=1)
 
-    score = judge(ByBrightness(), dataset, batch_size=3, device="cpu")
+    score = predict(ByBrightness(), dataset, batch_size=3, device="cpu")
     np.testing.assert_allclose(score * 10, [i.center_xyz[0] for i in dataset.candidateInfo_list], atol=1e-4)
     parts = compare(dataset, {"dark is malignant": -score}, draws=20)["dark is malignant"]
     # All diameters are equal here: the diameter knows nothing, and every pair is matched.

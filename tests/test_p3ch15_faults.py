@@ -26,7 +26,7 @@ from waitress.channel import ClientDisconnected
 
 from p2ch11.model import LunaModel
 from p2ch11.training import load_weights
-from p2ch14.nodule_analysis import SHIPPED_CLASSIFIER
+from p2ch14.weights import SHIPPED_CLASSIFIER
 from p3ch15.server.front import _Channel
 from util.paths import PROJECT
 

@@ -13,9 +13,11 @@ import numpy as np
 import pytest
 import torch
 
+from p2ch10.scans import load_scan
 from p2ch11.model import LunaModel
 from p2ch11.training import load_weights
-from p2ch14.nodule_analysis import SHIPPED_CLASSIFIER, NoduleAnalysisApp, load_scan, threshold_of
+from p2ch14.pipeline import NodulePipeline
+from p2ch14.weights import SHIPPED_CLASSIFIER
 from p3ch15.classifier import CropClassifier
 from p3ch15.server.app import close_app, create_app
 from p3ch15.server.batching import Batcher, Overloaded, TooLate
@@ -374,7 +376,7 @@ def scan(tmp_path_factory):
     from p2ch09.phantom import make_patient, write_scan
 
     folder = tmp_path_factory.mktemp("scan")
-    analysis = NoduleAnalysisApp(threshold=threshold_of(SHIPPED_CLASSIFIER))
+    analysis = NodulePipeline()
     for seed in range(3, 15):
         patient = make_patient(seed, (48, 144, 144), nodules=4, richness=2)
         shutil.rmtree(folder / "mhd", ignore_errors=True)
@@ -513,7 +515,7 @@ class StubAnalysis:
         self.opened = threading.Event()
 
     def analyse(self, ct, path):
-        from p2ch14.nodule_analysis import ScanResult
+        from p2ch14.findings import ScanResult
 
         assert self.opened.wait(20)
         return ScanResult(ct.series_uid, path, 0.1, [])

@@ -10,7 +10,6 @@ import prometheus_client as prometheus
 from flask import Flask, Response, abort, g, jsonify, render_template, request, send_file, url_for
 from werkzeug.exceptions import HTTPException
 
-from p2ch14.nodule_analysis import threshold_of
 from p3ch15.classifier import CropClassifier, usual_batch
 from p3ch15.networks import SHIPPED_CLASSIFIER
 from p3ch15.server.analysis import WatchedAnalysis
@@ -71,7 +70,7 @@ def create_app(
         batcher = Batcher(classify, max_batch, max_wait_s, max_queue, classify.workers, observe)
         metrics.queue.set_function(lambda: batcher.waiting)
     if scans:
-        analysis = WatchedAnalysis(segmentation, weights, malignancy, device, threshold_of(weights))
+        analysis = WatchedAnalysis(segmentation, weights, malignancy, device)
         folder = folder or resources.enter_context(tempfile.TemporaryDirectory(prefix="scans-"))
         jobs = ScanJobs(
             analysis, folder, max_voxels=max_voxels, count=lambda state: metrics.scans.labels(state).inc()

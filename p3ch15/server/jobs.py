@@ -21,7 +21,7 @@ from pathlib import Path
 import torch
 
 from p2ch10.dsets import Ct
-from p2ch14.nodule_analysis import write_json
+from p2ch14.findings import write_json
 from p2ch14.report import scan_section, write_report
 from p3ch15.server.batching import Overloaded
 from p3ch15.server.inputs import kind_of_upload, plain_name

@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 
 from p2ch10.dsets import CandidateInfoTuple
 from p2ch11.model import LunaModel
-from p2ch14 import mining
-from p2ch14.close_look import CLOSE_IRC
-from p2ch14.dsets import SPACING_IRC
-from p2ch14.mining import HardExampleTrainingApp, kept, label_findings
-from p2ch14.nodule_analysis import series_of
-from p2ch14.second_look import CloseLunaDataset, SecondLookTrainingApp
+from p2ch14.dsets import series_of
+from p2ch14.resampling import SPACING_IRC
+from p2ch14.second_classifier import SMALL_CROP_IRC, SmallCropDataset
+from p2ch14.shipped import trainings
+from p2ch14.shipped.hard_negatives import kept, label_findings
+from p2ch14.shipped.trainings import HardNegativeTrainingApp, SecondClassifierTrainingApp
 from util.errors import UserError
 
 points = st.tuples(*[st.integers(-20, 20).map(float)] * 3)
@@ -60,16 +60,16 @@ def listed(monkeypatch):
         asked.extend(series)
         return [CandidateInfoTuple(False, False, False, 0.0, uid, (1.0, 2.0, 3.0)) for uid in series]
 
-    monkeypatch.setattr(mining, "getCandidateInfoList", lambda: infos)
-    monkeypatch.setattr("p2ch14.nodule_analysis.getCandidateInfoList", lambda: infos)
-    monkeypatch.setattr(mining, "mine", mine)
-    monkeypatch.setattr("p2ch14.refined.irrelevant_findings", dict)
+    monkeypatch.setattr(trainings, "getCandidateInfoList", lambda: infos)
+    monkeypatch.setattr("p2ch14.dsets.getCandidateInfoList", lambda: infos)
+    monkeypatch.setattr(trainings, "mine", mine)
+    monkeypatch.setattr("p2ch14.shipped.hard_negatives.irrelevant_findings", dict)
     return infos, asked
 
 
 def test_mined_candidates_join_those_of_training_scans_only(listed, clean_output):
     infos, asked = listed
-    app = HardExampleTrainingApp(["--balanced", "--device", "cpu", "--val-stride", "3"])
+    app = HardNegativeTrainingApp(["--balanced", "--device", "cpu", "--val-stride", "3"])
     dataset = app.initTrainDl().dataset
     held_out = set(series_of(3))
     assert held_out
@@ -81,7 +81,7 @@ def test_mined_candidates_join_those_of_training_scans_only(listed, clean_output
 
 
 def test_every_epoch_shows_other_negatives(listed, clean_output, monkeypatch):
-    app = HardExampleTrainingApp(["--balanced", "--device", "cpu", "--val-stride", "3"])
+    app = HardNegativeTrainingApp(["--balanced", "--device", "cpu", "--val-stride", "3"])
     loader = app.initTrainDl()
     monkeypatch.setattr(app, "_run_epoch", lambda *_: None)
     orders = []
@@ -94,15 +94,15 @@ def test_every_epoch_shows_other_negatives(listed, clean_output, monkeypatch):
 def test_training_starts_from_the_given_weights(listed, clean_output, tmp_path):
     torch.manual_seed(5)
     torch.save({"model_state": LunaModel().state_dict()}, tmp_path / "c.state")
-    app = HardExampleTrainingApp(["--device", "cpu", "--start", str(tmp_path / "c.state")])
+    app = HardNegativeTrainingApp(["--device", "cpu", "--start", str(tmp_path / "c.state")])
     saved = torch.load(tmp_path / "c.state", weights_only=True)["model_state"]
     assert all(torch.equal(value, saved[name]) for name, value in app.model.state_dict().items())
 
 
 def test_a_unet_that_proposes_nothing_is_a_sentence(listed, clean_output, monkeypatch):
-    monkeypatch.setattr(mining, "mine", lambda app, series: [])
+    monkeypatch.setattr(trainings, "mine", lambda app, series: [])
     with pytest.raises(UserError, match="proposed nothing"):
-        HardExampleTrainingApp(["--balanced", "--device", "cpu"]).initTrainDl()
+        HardNegativeTrainingApp(["--balanced", "--device", "cpu"]).initTrainDl()
 
 
 def test_what_was_mined_is_kept_and_taken_from_the_file(tmp_path):
@@ -125,14 +125,14 @@ def test_hard_examples_are_those_that_the_given_weights_take_for_nodules(
     infos, _ = listed
     torch.save({"model_state": LunaModel().state_dict()}, tmp_path / "c.state")
 
-    def judge(model, dataset, device=None):
+    def predict(model, dataset, device=None):
         # Sure of everything but what comes from every seventh scan.
         numbers = [int(c.series_uid.split(".")[2]) for c in dataset.candidateInfo_list]
         return np.array([0.9 if n % 7 == 4 else 0.001 for n in numbers])
 
-    monkeypatch.setattr(mining, "judge", judge)
+    monkeypatch.setattr(trainings, "predict", predict)
     options = ["--balanced", "--device", "cpu", "--val-stride", "3", "--hard-from", str(tmp_path / "c.state")]
-    dataset = HardExampleTrainingApp(options).initTrainDl().dataset
+    dataset = HardNegativeTrainingApp(options).initTrainDl().dataset
     held_out = set(series_of(3))
     numbers = [int(c.series_uid.split(".")[2]) for c in dataset.negative_list]
     hard = [n for n in numbers if n % 7 == 4]
@@ -143,7 +143,7 @@ def test_hard_examples_are_those_that_the_given_weights_take_for_nodules(
     assert not {c.series_uid for c in dataset.candidateInfo_list} & held_out
 
 
-def test_the_closer_look_sees_equal_millimetres(monkeypatch):
+def test_the_second_classifier_sees_equal_millimetres(monkeypatch):
     """A ball of one size is one size in the crops, whatever the scan's voxels are."""
     sizes = []
     for spacing_irc in ((1.25, 0.7, 0.7), (2.5, 0.5, 0.5), (1.0, 0.9, 0.9)):
@@ -153,19 +153,21 @@ def test_the_closer_look_sees_equal_millimetres(monkeypatch):
             z, y, x = np.meshgrid(*axes, indexing="ij")
             return np.where(z**2 + y**2 + x**2 < 5**2, 0, -1000).astype(np.int16), (1, 2, 3)
 
-        monkeypatch.setattr("p2ch14.dsets.getCtRawCandidate", crop)
-        monkeypatch.setattr("p2ch14.dsets._spacing_irc", lambda uid, spacing_irc=spacing_irc: spacing_irc)
-        dataset = CloseLunaDataset(candidateInfo_list=[candidate(1, True)])
+        monkeypatch.setattr("p2ch14.resampling.getCtRawCandidate", crop)
+        monkeypatch.setattr(
+            "p2ch14.resampling._spacing_irc", lambda uid, spacing_irc=spacing_irc: spacing_irc
+        )
+        dataset = SmallCropDataset(candidateInfo_list=[candidate(1, True)])
         crop_t, label_t, series_uid, center_t = dataset[0]
-        assert crop_t.shape == (1, *CLOSE_IRC)
+        assert crop_t.shape == (1, *SMALL_CROP_IRC)
         assert (label_t.tolist(), series_uid, center_t.tolist()) == ([0, 1], "2.25.1", [1, 2, 3])
         sizes.append(((crop_t + 1000) / 1000).sum().item() * np.prod(SPACING_IRC))
     assert sizes == pytest.approx([4 / 3 * np.pi * 5**3] * 3, rel=0.1)
 
 
-def test_the_closer_look_trains_every_parameter(listed, clean_output, monkeypatch):
-    model = SecondLookTrainingApp(["--device", "cpu"]).model.train()
-    logits, probability = model(torch.randn(4, 1, *CLOSE_IRC) * 300 - 500)
+def test_the_second_classifier_trains_every_parameter(listed, clean_output, monkeypatch):
+    model = SecondClassifierTrainingApp(["--device", "cpu"]).model.train()
+    logits, probability = model(torch.randn(4, 1, *SMALL_CROP_IRC) * 300 - 500)
     assert logits.shape == probability.shape == (4, 2)
     logits.square().mean().backward()
     for name, parameter in model.named_parameters():

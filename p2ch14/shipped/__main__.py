@@ -1,7 +1,7 @@
 """Trains and measures the networks that the course ships in data/p2ch14.
 
-    COURSE_DATA=D COURSE_OUTPUT=O COURSE_CACHE=C python -m p2ch14.ship          some hours on two cores
-    COURSE_DATA=E COURSE_OUTPUT=O COURSE_CACHE=F python -m p2ch14.ship --evaluate       ten minutes
+    COURSE_DATA=D COURSE_OUTPUT=O COURSE_CACHE=C python -m p2ch14.shipped          some hours on two cores
+    COURSE_DATA=E COURSE_OUTPUT=O COURSE_CACHE=F python -m p2ch14.shipped --evaluate       ten minutes
 
 The folders keep its patients apart from yours: 480 generated ones that no chapter uses. Four fifths of
 them train all networks; the others are for every choice that is made by looking. What is reported comes from
@@ -15,20 +15,26 @@ import argparse
 from p2ch09.phantom import series_uid, write_cohort
 from p2ch10.dsets import getCt, scan_paths
 from p2ch10.store import fill_store
-from p2ch14.main_job import VAL_STRIDE, ship
-from p2ch14.mining import HardExampleTrainingApp
-from p2ch14.nodule_analysis import (
-    OWN_GROUPING,
-    SHIPPED_CLASSIFIER,
-    SHIPPED_SEGMENTATION,
-    NoduleAnalysisApp,
-    series_of,
-    threshold_of,
-)
-from p2ch14.refined import RefinedSegmentationTrainingApp
+from p2ch14.dsets import series_of
+from p2ch14.main_job import VAL_STRIDE
+from p2ch14.pipeline import NodulePipeline
 from p2ch14.scoring import irrelevant_findings, print_validation, threshold_for, truth_by_series
-from p2ch14.second_look import SecondLookTrainingApp
-from p2ch14.training import MalignancyTrainingApp
+from p2ch14.shipped.trainings import (
+    BallTargetTrainingApp,
+    HardNegativeTrainingApp,
+    SecondClassifierTrainingApp,
+)
+from p2ch14.training import ClassificationTrainingApp
+from p2ch14.weights import (
+    OWN_GROUPING,
+    SECOND_CLASSIFIER,
+    SHIPPED,
+    SHIPPED_CLASSIFIER,
+    SHIPPED_MALIGNANCY,
+    SHIPPED_SEGMENTATION,
+    change_settings,
+    save_with_settings,
+)
 from util.errors import UserError, main_guard
 from util.paths import data_root, output_root, shown
 from util.util import enumerateWithEstimate
@@ -38,69 +44,62 @@ SCANS, SEED = 480, 100
 REPORTED_SCANS, REPORTED_SEED = 60, 780
 TUNING_SCANS = 24  # of the held-out ones; enough to choose one number
 MINED_SCANS = 140  # of the scans that train; more take longer than the training
-SECOND_LOOK = {"second_look": "close"}
 FALSE_POSITIVES = 0.5  # per scan, where the threshold is chosen; one of the seven rates of the CPM
 
 
-def analysed(app, series, what):
-    """The results of `series`, without voxel lists, which would fill the memory."""
-    results = []
-    for _, uid in enumerateWithEstimate(series, what):
-        results.append(app.analyse(getCt(uid), uid))
-        for finding in results[-1].findings:
-            finding.voxels = None
-    return results
+def analysed(pipeline, series, what):
+    """The results of `series`, without voxels."""
+    return [
+        pipeline.analyse(getCt(uid), uid).without_voxels() for _, uid in enumerateWithEstimate(series, what)
+    ]
 
 
 def train_segmentation():
+    """The U-Net with balls for targets."""
     recipe = {"epochs": 100, "samples": 1600, "val_every": 0, "augmented": True, "one_cycle": True}
-    app = RefinedSegmentationTrainingApp.start_or_resume("ship-segmentation", **recipe)
+    app = BallTargetTrainingApp.start_or_resume("ship-segmentation", **recipe)
     app.main()
-    ship("segmentation", app.model, OWN_GROUPING)
+    save_with_settings(
+        SHIPPED_SEGMENTATION,
+        app.model,
+        grouping=OWN_GROUPING.grouping,
+        mask_threshold=OWN_GROUPING.mask_threshold,
+    )
 
 
 def train_classification():
     """The first network on candidates and on what the segmentation proposes; the second on what was hard for it."""
     folder = output_root() / "p2ch14"
     recipe = {"balanced": True, "augmented": True, "one_cycle": True, "batch_size": 16, "epoch_samples": 4000}
-    recipe |= {
-        "val_every": 0,
-        "lr": 0.002,
-        "mined": str(folder / "ship-mined.json"),
-        "mine_scans": MINED_SCANS,
-    }
-    first = HardExampleTrainingApp.start_or_resume("ship-classification", epochs=30, **recipe)
+    recipe |= {"val_every": 0, "lr": 0.002}
+    recipe |= {"mined": str(folder / "ship-mined.json"), "mine_scans": MINED_SCANS}
+    first = HardNegativeTrainingApp.start_or_resume("ship-classification", epochs=30, **recipe)
     first.main()
     recipe |= {"hard_from": str(first.folder / "last.state"), "hard": str(folder / "ship-hard.json")}
-    second = SecondLookTrainingApp.start_or_resume("ship-close", epochs=20, **recipe)
+    second = SecondClassifierTrainingApp.start_or_resume("ship-second", epochs=20, **recipe)
     second.main()
-    ship("close_look", second.model)
-    ship("classification", first.model, SECOND_LOOK)
-    choose_threshold(first.model)
+    save_with_settings(SHIPPED / SECOND_CLASSIFIER, second.model)
+    save_with_settings(SHIPPED_CLASSIFIER, first.model, second_classifier=SECOND_CLASSIFIER)
+    choose_threshold()
 
 
-def choose_threshold(model):
-    results = analysed(NoduleAnalysisApp(), series_of(VAL_STRIDE)[:TUNING_SCANS], "choosing a threshold")
+def choose_threshold():
+    results = analysed(NodulePipeline(), series_of(VAL_STRIDE)[:TUNING_SCANS], "choosing a threshold")
     threshold = threshold_for(results, truth_by_series(), FALSE_POSITIVES, irrelevant_findings())
     print(f"a finding counts as a nodule from a probability of {threshold:.4f}")
-    ship("classification", model, {"threshold": f"{threshold:.4f}", **SECOND_LOOK})
+    change_settings(SHIPPED_CLASSIFIER, threshold=round(threshold, 4))
 
 
 def train_malignancy():
-    """Fine-tunes all but the first block; without scaling, since size is what tells most."""
+    """Fine-tunes all but the first block; without --augment-scale, since size is what tells most."""
     recipe = {"malignant": True, "balanced": True, "one_cycle": True, "batch_size": 16, "lr": 0.002}
     recipe |= {f"augment_{name}": True for name in ("flip", "offset", "rotate", "noise")}
-    start = HardExampleTrainingApp.latest_run("ship-classification") / "last.state"
-    recipe |= {
-        "finetune": str(start),
-        "finetune_depth": 4,
-        "epochs": 20,
-        "epoch_samples": 2000,
-        "val_every": 0,
-    }
-    app = MalignancyTrainingApp.start_or_resume("ship-malignancy", **recipe)
+    start = HardNegativeTrainingApp.latest_run("ship-classification") / "last.state"
+    recipe |= {"finetune": str(start), "finetune_depth": 4}
+    recipe |= {"epochs": 20, "epoch_samples": 2000, "val_every": 0}
+    app = ClassificationTrainingApp.start_or_resume("ship-malignancy", **recipe)
     app.main()
-    ship("malignancy", app.model, {"model_name": type(app.model).__name__})
+    save_with_settings(SHIPPED_MALIGNANCY, app.model)
 
 
 def evaluate():
@@ -108,10 +107,10 @@ def evaluate():
     if not (SHIPPED_SEGMENTATION.is_file() and SHIPPED_CLASSIFIER.is_file()):
         raise UserError("there are no shipped networks to measure; run this without --evaluate first")
     cohort(REPORTED_SCANS, REPORTED_SEED)
-    threshold = threshold_of(SHIPPED_CLASSIFIER)
-    app = NoduleAnalysisApp(threshold=threshold)
+    pipeline = NodulePipeline()
     # Of these patients, all are held out: none trained or tuned anything.
-    print_validation(analysed(app, series_of(val_stride=1), "analysis of reported scans"), threshold)
+    results = analysed(pipeline, series_of(val_stride=1), "analysis of reported scans")
+    print_validation(results, pipeline.threshold)
 
 
 def cohort(scans, seed):

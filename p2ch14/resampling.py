@@ -1,0 +1,39 @@
+"""Crops whose voxels are the same millimetres, whatever the scan's are (chapter 14, "Predicting malignancy")."""
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from p2ch10.ct import CROP_IRC, getCtRawCandidate, open_stored
+from p2ch10.memory import remembered
+
+SPACING_IRC = (1.25, 0.7, 0.7)  # mm per voxel of a resampled crop, about the middle of LUNA16's scans
+
+
+def resampled_crop(cut, spacing_irc, size_irc=CROP_IRC):
+    """A crop, float32 of `size_irc` in HU, whose voxels are `SPACING_IRC` mm.
+
+    In a raw crop a nodule of 5 mm in one scan looks as large as one of 10 mm in another, and size tells
+    more about malignancy than anything else. cut: takes a width in voxels (index, row, column), answers
+    that crop of the scan; spacing_irc: the scan's voxels, mm.
+    """
+    width = [max(round(n * to / own), 1) for n, to, own in zip(size_irc, SPACING_IRC, spacing_irc)]
+    raw_t = torch.from_numpy(cut(width).astype(np.float32))[None, None]
+    return F.interpolate(raw_t, size=size_irc, mode="trilinear", align_corners=False)[0, 0]
+
+
+def resampled_candidate(info, size_irc=CROP_IRC):
+    """The resampled crop around one candidate of the LUNA data, and its centre as IrcTuple."""
+    center_irc = None
+
+    def cut(width):
+        nonlocal center_irc
+        crop, center_irc = getCtRawCandidate(info.series_uid, info.center_xyz, tuple(width))
+        return crop
+
+    return resampled_crop(cut, _spacing_irc(info.series_uid), size_irc), center_irc
+
+
+@remembered(maxsize=4096)
+def _spacing_irc(series_uid):
+    return tuple(open_stored(series_uid).spacing_xyz)[::-1]

@@ -1,0 +1,153 @@
+"""The trainings of the shipped networks: chapters 12's and 13's with other examples.
+
+    python -m p2ch14.shipped.trainings segmentation --epochs 40 --augmented --one-cycle
+    python -m p2ch14.shipped.trainings classification --balanced --augmented --epochs 2 --start FIRST
+    python -m p2ch14.shipped.trainings second --balanced --augmented --hard-from FIRST
+
+FIRST are weights of the first classifier, such as data/p2ch14/classification.safetensors.
+"""
+
+import random
+import sys
+
+from p2ch10.dsets import CandidateInfoTuple, getCandidateInfoList, is_held_out
+from p2ch11.model import LunaModel
+from p2ch11.training import load_weights
+from p2ch12.dsets import LunaDataset
+from p2ch12.training import LunaTrainingApp
+from p2ch13.training import SegmentationTrainingApp
+from p2ch14.dsets import series_of
+from p2ch14.malignancy import predict
+from p2ch14.pipeline import NodulePipeline
+from p2ch14.second_classifier import SecondClassifier, SmallCropDataset
+from p2ch14.shipped.ball_targets import BallCrops, BallSlices
+from p2ch14.shipped.hard_negatives import kept, mine, without_irrelevant
+from util.errors import UserError, main_guard
+
+HARD = 0.02  # what is no nodule is hard from this probability on
+
+
+class BallTargetTrainingApp(SegmentationTrainingApp):
+    """Trains `UNetWrapper` to propose places: balls for truth, and every nodule counts alike.
+
+    Chapter 13's loss adds up pixels over the batch, so that a nodule of 20 mm outweighs twenty of 4 mm. What
+    is missed is counted here by crop.
+    """
+
+    chapter = "p2ch14"
+
+    def initTrainDl(self):
+        dataset = BallCrops(self.cli_args.val_stride, False, samples=self.cli_args.samples)
+        return self.make_loader(dataset, shuffle=True)
+
+    def initValDl(self):
+        return self.make_loader(BallSlices(self.cli_args.val_stride, True), shuffle=False)
+
+    def missed(self, prediction_g, label_g):
+        """Chapter 13's loss within the truth, by crop, of the crops that show a nodule."""
+        has_nodule_g = label_g.flatten(1).any(dim=1)
+        if not has_nodule_g.any():
+            return prediction_g.sum() * 0.0
+        prediction_g, label_g = prediction_g[has_nodule_g], label_g[has_nodule_g]
+        return self.diceLoss(prediction_g * label_g, label_g).mean()
+
+
+class HardNegativeTrainingApp(LunaTrainingApp):
+    """Trains `LunaModel` on candidates and on what the U-Net proposes in the training scans."""
+
+    chapter = "p2ch14"
+
+    def add_arguments(self, parser):
+        super().add_arguments(parser)
+        parser.add_argument("--start", metavar="P", help="carry on from these weights of LunaModel")
+        parser.add_argument("--segmentation-path", metavar="P", help="the U-Net; by default the shipped one")
+        parser.add_argument("--mine-scans", type=int, default=0, metavar="N", help="at most; 0: all")
+        parser.add_argument(
+            "--mined", metavar="F", help="keep what is mined in this file, or take it from there"
+        )
+        parser.add_argument(
+            "--hard-from", metavar="P", help="train on what these weights of LunaModel find hard"
+        )
+        parser.add_argument(
+            "--hard", metavar="F", help="keep those examples in this file, or take them from there"
+        )
+
+    def initModel(self):
+        model = super().initModel()
+        return load_weights(model, self.cli_args.start) if self.cli_args.start else model
+
+    def initTrainDl(self):
+        candidates = kept(self.cli_args.hard, self.examples)
+        return self.make_train_loader(self.dataset_of(candidates))
+
+    def dataset_of(self, candidates):
+        """The dataset of these candidates; a variant may see them in another way."""
+        return LunaDataset(ratio_int=int(self.cli_args.balanced), candidateInfo_list=candidates)
+
+    def mined(self) -> list[CandidateInfoTuple]:
+        """What the U-Net proposes in the training scans."""
+        args = self.cli_args
+        series = series_of(args.val_stride, held_out=False)
+        pipeline = NodulePipeline(args.segmentation_path, device=str(self.device))
+        return mine(pipeline, series[: args.mine_scans] if args.mine_scans else series)
+
+    def examples(self) -> list[CandidateInfoTuple]:
+        """The training scans' candidates and mined proposals, less irrelevant findings."""
+        args = self.cli_args
+        mined = kept(args.mined, self.mined)
+        if not mined:
+            raise UserError(
+                "the U-Net proposed nothing in the training scans; train it first (p2ch13.training)"
+            )
+        positive = sum(candidate.isNodule_bool for candidate in mined)
+        self.say(f"mined {len(mined)} candidates, {positive} of them nodules")
+        listed = [c for c in getCandidateInfoList() if not is_held_out(c.series_uid, args.val_stride)]
+        listed = without_irrelevant(listed)
+        if not args.hard_from:
+            return listed + mined
+        nodules = [c for c in listed + mined if c.isNodule_bool]
+        # As many of LUNA's candidates as were mined: judging all of them would take longer than training.
+        others = [c for c in listed if not c.isNodule_bool]
+        others = random.Random(args.seed).sample(others, min(len(others), len(mined)))
+        return nodules + self.hardest(others + [c for c in mined if not c.isNodule_bool])
+
+    def hardest(self, others) -> list[CandidateInfoTuple]:
+        """Those of `others`, which are no nodules, that `--hard-from` is not sure of, and as many more."""
+        model = self.to_device(load_weights(LunaModel(), self.cli_args.hard_from))
+        dataset = LunaDataset(candidateInfo_list=others)
+        is_hard = predict(model, dataset, device=str(self.device)) >= HARD
+        hard = [c for c, it_is in zip(dataset.candidateInfo_list, is_hard) if it_is]
+        easy = [c for c, it_is in zip(dataset.candidateInfo_list, is_hard) if not it_is]
+        self.say(f"{len(hard)} of {len(others)} that are no nodules are hard")
+        return hard + easy[: len(hard)]
+
+
+class SecondClassifierTrainingApp(HardNegativeTrainingApp):
+    """Trains `SecondClassifier` on nodules and on what the first classifier takes for some."""
+
+    def initModel(self):
+        return self.to_device(SecondClassifier())
+
+    def dataset_of(self, candidates):
+        return SmallCropDataset(ratio_int=int(self.cli_args.balanced), candidateInfo_list=candidates)
+
+    def initValDl(self):
+        return self.make_loader(SmallCropDataset(self.cli_args.val_stride, True), shuffle=False)
+
+
+TRAININGS = {
+    "segmentation": BallTargetTrainingApp,
+    "classification": HardNegativeTrainingApp,
+    "second": SecondClassifierTrainingApp,
+}
+
+
+def main(arguments=None):
+    name, *rest = sys.argv[1:] if arguments is None else arguments
+    if name not in TRAININGS:
+        raise UserError(f"there is no training '{name}'; name one of {', '.join(TRAININGS)}")
+    TRAININGS[name](rest).main()
+
+
+if __name__ == "__main__":
+    main_guard(main)
