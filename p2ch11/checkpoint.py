@@ -4,6 +4,7 @@ Chapter 11 introduces it; chapters 12 to 14 inherit it.
 """
 
 import platform
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -100,7 +101,7 @@ def _not_of_this_training(path) -> str:
 
 def _check_options(now, then, path):
     """Another learning rate or data set makes another training, which must not pass for the old one."""
-    free = FREE_OPTIONS - ({"epochs"} if now.get("one_cycle") else set())  # the cycle spans all epochs
+    free = FREE_OPTIONS - ({"epochs"} if then.get("one_cycle") else set())  # the cycle spans all epochs
     for name in sorted(set(then) - free):
         if name in now and now[name] != then[name]:
             option = "--" + name.replace("_", "-")
@@ -130,6 +131,9 @@ def read_state(path, device="cpu") -> dict:
 
             state = load_file(path)
         else:
+            # PyTorch compares no checksums when it reads, but the file (a zip archive) has them.
+            if zipfile.is_zipfile(path) and zipfile.ZipFile(path).testzip() is not None:
+                raise ValueError("checksums differ")
             state = torch.load(path, map_location=device, weights_only=True)
         if not isinstance(state, dict):
             raise TypeError("not a dictionary")

@@ -4,6 +4,7 @@ import copy
 import json
 import math
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -16,7 +17,13 @@ from p2ch10.dsets import CandidateInfoTuple, LunaDataset
 from p2ch11.loaders import with_nodules
 from p2ch11.model import LunaBlock, LunaModel
 from p2ch11.parallel import SharedBatchNorm, share_batch_norm
-from p2ch11.training import METRICS_SIZE, LunaTrainingApp, load_weights
+from p2ch11.training import (
+    METRICS_PRED_NDX,
+    METRICS_SCORE_NDX,
+    METRICS_SIZE,
+    LunaTrainingApp,
+    load_weights,
+)
 from util.errors import UserError
 
 PUBLISHED = json.loads((Path(__file__).parent / "published_checkpoints.json").read_text())
@@ -151,7 +158,182 @@ def test_shared_batch_norm_equals_pytorchs_own():
     assert torch.equal(shared.tail_batchnorm.running_var, plain.tail_batchnorm.running_var)
 
 
-@pytest.mark.parametrize("damage", ["text", "other shape", "no optimizer", "other optimizer"])
+def test_every_run_has_a_folder_of_its_own_and_nothing_is_overwritten(clean_output):
+    runs = [ToyApp(arguments(1, "mine")) for _ in range(3)]
+    for app in runs:
+        app.saveModel("cls", 1)
+    assert len({app.folder for app in runs}) == 3
+    assert all(re.fullmatch(r"\d{4}-\d\d-\d\d_\d\d\.\d\d\.\d\d-mine", app.folder.name) for app in runs)
+    assert {app.folder.parent for app in runs} == {clean_output / "toy"}
+    assert ToyApp.latest_run("mine") == max(app.folder for app in runs)
+    assert ToyApp.latest_run("min") is None
+    assert ToyApp(arguments(1, "--tb-prefix", "other")).folder.parent == clean_output / "other"
+
+
+def test_a_checkpoint_tells_how_it_came_about(clean_output):
+    app = ToyApp(epochs=2, batch_size=8, seed=5, device="cpu", comment="told")
+    history = app.main()
+    state = torch.load(app.folder / "last.state", weights_only=True)
+    assert state["history"] == history
+    assert [entry["epoch"] for entry in state["history"]] == [1, 2]
+    assert state["options"]["seed"] == 5
+    assert state["options"]["batch_size"] == 8
+    assert state["versions"]["torch"] == torch.__version__
+    assert app.folder.name.startswith(state["time"])
+    assert ToyApp(arguments(3, "--seed", "5", "--resume", "told")).history == history
+
+
+def test_options_are_words_or_arguments():
+    words, given = (
+        ToyApp(arguments(3, "--seed", "4")),
+        ToyApp(epochs=3, batch_size=8, lr=0.001, device="cpu", seed=4),
+    )
+    assert vars(words.cli_args) == vars(given.cli_args)
+    with pytest.raises(TypeError, match="no option epoch;"):
+        ToyApp(epoch=3)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--val-stride", "0"], "--val-stride is 0"),
+        (["--val-stride", "1"], "--val-stride is 1"),
+        (["--batch-size", "0"], "--batch-size is 0"),
+        (["--num-workers", "-1"], "--num-workers is -1"),
+        (["--lr", "nan"], "--lr is nan"),
+        (["--lr", "0"], "--lr is 0"),
+        (["--lr", "-1"], "--lr is -1"),
+        (["--epochs", "0"], "--epochs is 0"),
+        (["--epoch-samples", "-5"], "--epoch-samples is -5"),
+        (["--val-every", "-1"], "--val-every is -1"),
+        (["--seed", "-3"], "--seed is -3"),
+        (["--tb-prefix", "../elsewhere"], "--tb-prefix is '../elsewhere'"),
+        (["a/b"], "comment is 'a/b'"),
+    ],
+)
+def test_options_that_make_no_sense_are_one_sentence(clean_output, words, said):
+    with pytest.raises(UserError, match=re.escape(said)) as caught:
+        ToyApp(words)
+    assert "\n" not in str(caught.value)
+    assert not clean_output.exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--lr", "0.002"], "--lr 0.001, not 0.002"),
+        (["--batch-size", "4"], "--batch-size 8, not 4"),
+        (["--seed", "1"], "--seed 0, not 1"),
+        (["--one-cycle"], "--one-cycle False, not True"),
+    ],
+)
+def test_resuming_with_other_options_is_one_sentence(clean_output, words, said):
+    ToyApp(arguments(1)).saveModel("cls", 1)
+    with pytest.raises(UserError, match=re.escape(said)):
+        ToyApp(arguments(2, "--resume", *words))
+    ToyApp(arguments(2, "--resume", "--num-workers", "1", "--val-every", "2"))
+
+
+def test_a_cycle_over_other_epochs_is_another_training(clean_output):
+    ToyApp(arguments(2, "--one-cycle")).saveModel("cls", 1)
+    with pytest.raises(UserError, match="--epochs 2, not 3"):
+        ToyApp(arguments(3, "--one-cycle", "--resume"))
+    assert ToyApp(arguments(2, "--one-cycle", "--resume")).first_epoch == 2
+
+
+def test_resuming_a_run_that_does_not_exist_is_one_sentence(clean_output):
+    ToyApp(arguments(1, "there")).saveModel("cls", 1)
+    with pytest.raises(UserError, match="there is no run 'elsewhere' to resume in"):
+        ToyApp(arguments(1, "--resume", "elsewhere"))
+
+
+def test_start_or_resume_carries_on_only_what_is_the_same(clean_output, capsys):
+    options = {"epochs": 2, "batch_size": 8, "device": "cpu"}
+    first = ToyApp.start_or_resume("job", **options)
+    assert first.first_epoch == 1
+    first.saveModel("cls", 1)
+    again = ToyApp.start_or_resume("job", **options)
+    assert again.first_epoch == 2
+    assert again.folder == first.folder
+    other = ToyApp.start_or_resume("job", **options | {"batch_size": 4})
+    assert other.first_epoch == 1
+    assert other.folder != first.folder
+    assert "a new run 'job' starts" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("where", ["loss", "gradient"])
+def test_what_is_not_a_number_is_noticed_in_its_batch(clean_output, where):
+    seen = []
+
+    class Broken(ToyApp):
+        def computeBatchLoss(self, batch_ndx, batch_tup, batch_size, metrics_g):
+            loss = super().computeBatchLoss(batch_ndx, batch_tup, batch_size, metrics_g)
+            if not self.model.training:
+                return loss
+            seen.append(batch_ndx)
+            if self.totalTrainingSamples_count == 16 and batch_ndx == 1:
+                # The square root's slope at 0 is infinite, its value is not.
+                return loss * math.nan if where == "loss" else loss + (loss - loss.detach()).sqrt()
+            return loss
+
+    app = Broken(["--epochs", "3", "--batch-size", "4", "--device", "cpu"])
+    with pytest.raises(UserError, match="epoch 2 met a loss that is not a number"):
+        app.main()
+    assert seen == [0, 1, 2, 3, 0, 1]
+    assert all(torch.isfinite(parameter).all() for parameter in app.model.parameters())
+    assert torch.load(app.folder / "last.state", weights_only=True)["epoch"] == 1
+
+
+@pytest.mark.parametrize("kind", ["cut", "flipped"])
+def test_a_damaged_checkpoint_is_one_sentence(clean_output, kind):
+    app = ToyApp(arguments(1))
+    app.saveModel("cls", 1)
+    path = app.folder / "last.state"
+    whole = path.read_bytes()
+    for place in range(7, len(whole), len(whole) // 23):
+        damaged = (
+            whole[:place] if kind == "cut" else whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :]
+        )
+        path.write_bytes(damaged)
+        said, resumed = "", None
+        try:
+            resumed = ToyApp(arguments(2, "--resume"))
+        except UserError as error:
+            said = str(error)
+        if resumed is None:
+            assert "last.state" in said
+            assert "\n" not in said
+        else:  # padding between what counts: nothing may have changed
+            assert kind == "flipped"
+            torch.testing.assert_close(resumed.model.state_dict(), app.model.state_dict(), rtol=0, atol=0)
+
+
+def test_scores_rank_where_probabilities_round_to_the_same(clean_output):
+    """Under bfloat16, too: the last layer computes in float32."""
+    torch.manual_seed(0)
+    model = LunaModel().eval()
+    with torch.no_grad():
+        model.head_linear.weight.mul_(10)
+    crops = torch.randn(40, 1, 32, 48, 48) * 200 - 600
+    with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16):
+        logits, probability = model(crops)
+    assert logits.dtype == probability.dtype == torch.float32
+    difference = logits[:, 1] - logits[:, 0]
+    assert len(difference.unique()) == 40
+    assert len(difference.bfloat16().unique()) < 40, "rounded, some would tie"
+
+
+def test_the_score_of_a_sample_is_its_logit_difference(clean_output):
+    app = ToyApp(arguments(1, "--plain"))
+    metrics_t = app.doValidation(1, app.initValDl())
+    torch.testing.assert_close(
+        torch.sigmoid(metrics_t[METRICS_SCORE_NDX]), metrics_t[METRICS_PRED_NDX], rtol=1e-5, atol=1e-6
+    )
+
+
+@pytest.mark.parametrize(
+    "damage", ["text", "other shape", "no optimizer", "other optimizer", "no score", "moments"]
+)
 def test_resuming_from_a_bad_checkpoint_is_one_sentence(clean_output, damage):
     app = ToyApp(arguments(1))
     app.saveModel("cls", 1, isBest=True)
@@ -163,6 +345,10 @@ def test_resuming_from_a_bad_checkpoint_is_one_sentence(clean_output, damage):
         del state["optimizer_state"]
     elif damage == "other optimizer":
         state["optimizer_state"]["param_groups"] *= 2
+    elif damage == "no score":
+        del state["best_score"]
+    elif damage == "moments":
+        state["optimizer_state"]["state"] = {0: {"step": torch.tensor(1.0), "exp_avg": torch.zeros(7)}}
     torch.save(state, path)
     if damage == "text":
         path.write_text("these are no weights")
