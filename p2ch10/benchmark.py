@@ -22,8 +22,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from p2ch10 import dsets
 from p2ch10.ct import CROP_IRC, crop_window, getCt
-from p2ch10.dsets import CandidateInfoTuple, LunaDataset, irc2xyz
-from p2ch10.scans import read_volume
+from p2ch10.dsets import CandidateInfoTuple, LunaDataset
+from p2ch10.reading import read_volume
 from p2ch10.store import ScanStore
 from util.errors import main_guard
 from util.files import atomic_path
@@ -128,7 +128,7 @@ def measure(folder: Path, count=400):
     shape = volume.hu.shape
     centers = [tuple(int(rng.integers(0, n)) for n in shape) for _ in range(count)]
     windows = [crop_window(center, CROP_IRC, shape) for center in centers]
-    places = [irc2xyz(c, volume.origin_xyz, volume.spacing_xyz, volume.direction) for c in centers]
+    places = [volume.geometry.irc2xyz(center) for center in centers]
     stored = store.open(series_uid, path)
 
     pickled = folder / "crops"

@@ -5,10 +5,9 @@ from pathlib import Path
 import numpy as np
 
 from p2ch09 import luna
-from p2ch09.geometry import Geometry
 from p2ch10.checks import AIR_HU
 from p2ch10.memory import memory, remembered
-from p2ch10.scans import read_volume
+from p2ch10.reading import read_volume
 from p2ch10.store import ScanStore
 from util.errors import UserError
 from util.paths import shown
@@ -47,11 +46,11 @@ class Ct:
         if is_series_uid(series_uid):
             self.series_uid = series_uid
             stored = open_stored(self.series_uid)
-            self.hu_a, self.geometry = stored.whole(), geometry_of(stored, stored.shape)
+            self.hu_a, self.geometry = stored.whole(), stored.geometry
         else:
             volume = read_volume(series_uid, series)
             self.series_uid, self.notes, self.slices = volume.series_uid, volume.notes, volume.slices
-            self.hu_a, self.geometry = volume.hu, geometry_of(volume, volume.hu.shape)
+            self.hu_a, self.geometry = volume.hu, volume.geometry
         self.hu_a.flags.writeable = False
 
     @property
@@ -78,11 +77,6 @@ class Ct:
         widened = padded_to(self.hu_a, width_irc)
         # A copy keeps the scan safe, and turning contiguous voxels into floats takes half the time.
         return widened[crop_window(center_irc, width_irc, widened.shape)].copy(), center_irc
-
-
-def geometry_of(scan, shape) -> Geometry:
-    """The geometry of a `Volume` or a `StoredScan`, whose voxels have `shape`."""
-    return Geometry(shape, scan.origin_xyz, scan.spacing_xyz, scan.direction)
 
 
 def padded_to(hu, width_irc):
@@ -142,9 +136,8 @@ def getCt(series_uid) -> Ct:
 
 @remembered(maxsize=128)
 def _stored(series_uid):
-    """(an open entry of the store, its geometry)."""
-    stored = open_stored(series_uid)
-    return stored, geometry_of(stored, stored.shape)
+    """The open entry of the store."""
+    return open_stored(series_uid)
 
 
 def getCtRawCandidate(series_uid, center_xyz, width_irc=CROP_IRC):
@@ -157,8 +150,8 @@ def getCtRawCandidate(series_uid, center_xyz, width_irc=CROP_IRC):
         ct = getCt(series_uid)
     if ct is not None:
         return ct.getRawCandidate(center_xyz, width_irc)
-    stored, geometry = _stored(series_uid)
-    center_irc = center_inside(geometry, center_xyz)
-    if any(width > size for width, size in zip(width_irc, geometry.shape)):
+    stored = _stored(series_uid)
+    center_irc = center_inside(stored.geometry, center_xyz)
+    if any(width > size for width, size in zip(width_irc, stored.shape)):
         return getCt(series_uid).getRawCandidate(center_xyz, width_irc)
-    return stored.crop(crop_window(center_irc, width_irc, geometry.shape)), center_irc
+    return stored.crop(crop_window(center_irc, width_irc, stored.shape)), center_irc

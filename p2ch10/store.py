@@ -19,7 +19,8 @@ from pathlib import Path
 import blosc2
 import numpy as np
 
-from p2ch10.scans import read_volume, source_fingerprint
+from p2ch09.geometry import Geometry
+from p2ch10.reading import read_volume, source_fingerprint
 from p2ch10.volume import Volume
 from util.errors import UserError
 from util.files import remove
@@ -33,7 +34,7 @@ DEFAULT_LIMIT_GB = 100.0
 
 
 class StoredScan:
-    """One entry, open for reading. `crop` and `whole` give int16 HU; geometry as in `Volume`."""
+    """One entry, open for reading. `crop` and `whole` give int16 HU, `geometry` says where they lie."""
 
     def __init__(self, path):
         array = blosc2.open(str(path), mode="r", mmap_mode="r", dparams={"nthreads": 1})
@@ -42,9 +43,7 @@ class StoredScan:
         self._lock = threading.Lock()
         self.shape = array.shape
         meta = array.schunk.vlmeta["geometry"]
-        self.origin_xyz = tuple(meta["origin_xyz"])
-        self.spacing_xyz = tuple(meta["spacing_xyz"])
-        self.direction = np.array(meta["direction"])
+        self.geometry = Geometry(self.shape, meta["origin_xyz"], meta["spacing_xyz"], meta["direction"])
 
     def crop(self, window) -> np.ndarray:
         """The voxels in `window`, a tuple of three slices."""
@@ -208,9 +207,9 @@ def _write(path, volume: Volume):
         mode="w",
     )
     array.schunk.vlmeta["geometry"] = {
-        "origin_xyz": [float(v) for v in volume.origin_xyz],
-        "spacing_xyz": [float(v) for v in volume.spacing_xyz],
-        "direction": volume.direction.tolist(),
+        "origin_xyz": list(volume.geometry.origin_xyz),
+        "spacing_xyz": list(volume.geometry.spacing_xyz),
+        "direction": volume.geometry.direction.tolist(),
     }
     del array
     # A full disk can go unnoticed while writing, so the entry is read back before it counts.

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from p2ch09.geometry import Geometry
 from util.errors import UserError
 
 
@@ -14,20 +15,28 @@ class Volume:
     """A scan as the course uses it: `hu` int16 (index, row, column) in [-1000, 1000], and its place.
 
     Slices go from the feet to the head, rows from front to back, columns from the patient's right to the
-    left, as closely as the scan's own axes allow. origin_xyz: centre of the first voxel, mm (LPS, as ITK
-    has it). spacing_xyz: size of a voxel, mm. direction: (3, 3), columns are the directions of x, y and z
-    steps through the array. series_uid: the SeriesInstanceUID of DICOM, else the file's name.
-    notes: what a reader of the result should know of how the scan was read. slices: for DICOM, the
-    `p2ch10.dicom_files.Slice` behind each index.
+    left, as closely as the scan's own axes allow. geometry: where they lie. series_uid: the
+    SeriesInstanceUID of DICOM, else the file's name. notes: what a reader of the result should know of how
+    the scan was read. slices: for DICOM, the `p2ch10.dicom_files.Slice` behind each index.
     """
 
     hu: np.ndarray
-    origin_xyz: tuple[float, float, float]
-    spacing_xyz: tuple[float, float, float]
-    direction: np.ndarray
+    geometry: Geometry
     series_uid: str = ""
     notes: tuple[str, ...] = ()
     slices: tuple = ()
+
+    @property
+    def origin_xyz(self):
+        return self.geometry.origin_xyz
+
+    @property
+    def spacing_xyz(self):
+        return self.geometry.spacing_xyz
+
+    @property
+    def direction(self):
+        return self.geometry.direction
 
 
 @dataclass

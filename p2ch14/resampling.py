@@ -36,4 +36,4 @@ def resampled_candidate(info, size_irc=CROP_IRC):
 
 @remembered(maxsize=4096)
 def _spacing_irc(series_uid):
-    return tuple(open_stored(series_uid).spacing_xyz)[::-1]
+    return open_stored(series_uid).geometry.spacing_irc

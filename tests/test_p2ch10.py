@@ -434,9 +434,9 @@ def test_an_entry_equals_its_source_with_its_place(sources, tmp_path):
     image = sitk.ReadImage(str(paths[uid(0)]))
     assert np.array_equal(stored.whole(), voxels[uid(0)])
     assert stored.whole().dtype == np.int16
-    assert stored.origin_xyz == pytest.approx(image.GetOrigin())
-    assert stored.spacing_xyz == pytest.approx(image.GetSpacing())
-    assert np.allclose(stored.direction, np.reshape(image.GetDirection(), (3, 3)))
+    assert stored.geometry.origin_xyz == pytest.approx(image.GetOrigin())
+    assert stored.geometry.spacing_xyz == pytest.approx(image.GetSpacing())
+    assert np.allclose(stored.geometry.direction, np.reshape(image.GetDirection(), (3, 3)))
 
 
 def test_a_stored_scan_is_not_read_again(sources, tmp_path, monkeypatch):
