@@ -19,6 +19,7 @@ import numpy as np
 from scipy import fft
 
 from p2ch09.anatomy import Anatomy, Build, Grid, Upsampler, deposit, grow_tree, sample_build, tube_points
+from p2ch09.geometry import Geometry
 from p2ch09.nodules import Nodule, draw_nodule, sample_count, sample_nodule
 from util.errors import UserError, main_guard
 from util.files import atomic_path
@@ -49,6 +50,11 @@ class Patient:
     excluded: list[tuple]
     scanner: "Scanner"
     mask: np.ndarray | None = None
+
+    @property
+    def geometry(self) -> Geometry:
+        """Where the scan lies, as all later chapters have it."""
+        return Geometry(self.hu.shape, self.origin_xyz, self.spacing_xyz, self.direction)
 
 
 def series_uid(seed, scan=0) -> str:
@@ -500,8 +506,7 @@ def _take_picture(rng, hu, grid, anatomy, scanner):
 
 def index_of(patient: Patient, point_xyz):
     """(index, row, column) of the voxel at a point in patient millimetres; chapter 10 explains the sum."""
-    step = np.linalg.solve(patient.direction, np.asarray(point_xyz, float) - patient.origin_xyz)
-    return tuple(int(n) for n in np.rint(step / patient.spacing_xyz)[::-1])
+    return tuple(int(n) for n in np.rint(patient.geometry.xyz2irc_exactly(point_xyz)))
 
 
 def crop_at(patient: Patient, point_xyz, size=(32, 48, 48)):
@@ -521,14 +526,10 @@ def write_scan(patient: Patient, folder: Path, masks=False):
     import SimpleITK as sitk
 
     folder.mkdir(parents=True, exist_ok=True)
-    image = sitk.GetImageFromArray(patient.hu)
-    image.SetOrigin(patient.origin_xyz.tolist())
-    image.SetSpacing(patient.spacing_xyz.tolist())
-    image.SetDirection(patient.direction.ravel().tolist())
+    image = patient.geometry.to_itk(patient.hu)
     sitk.WriteImage(image, str(folder / f"{patient.series_uid}.mhd"), useCompression=True, compressionLevel=1)
     if masks:
-        mask = sitk.GetImageFromArray(patient.mask.astype(np.uint8))
-        mask.CopyInformation(image)
+        mask = patient.geometry.to_itk(patient.mask.astype(np.uint8))
         sitk.WriteImage(mask, str(folder / f"{patient.series_uid}_mask.nii.gz"))
 
 

@@ -62,10 +62,7 @@ def read_upload(upload, folder, max_voxels=MAX_VOXELS, max_files=MAX_FILES) -> d
     volume = read_volume(path)
     if volume.hu.size > max_voxels:
         raise UserError(f"the scan has {volume.hu.size:,} voxels; at most {max_voxels:,} are taken")
-    image = sitk.GetImageFromArray(np.ascontiguousarray(volume.hu))
-    image.SetOrigin(volume.origin_xyz)
-    image.SetSpacing(volume.spacing_xyz)
-    image.SetDirection(volume.direction.ravel())
+    image = volume.geometry.to_itk(np.ascontiguousarray(volume.hu))
     sitk.WriteImage(image, str(folder / "scan.mhd"), useCompression=False)
     return {"name": name}
 
