@@ -7,6 +7,7 @@ import importlib
 import inspect
 import pkgutil
 import re
+import symtable
 import sys
 import textwrap
 import types
@@ -180,10 +181,10 @@ def _with_what_it_needs(code: str, module: str) -> str:
     imports, helpers, seen = [], [], {ast.parse(code).body[-1].name}
 
     def add(text):
-        for node in ast.walk(ast.parse(text)):
-            if isinstance(node, ast.Name) and node.id in providers and node.id not in seen:
-                seen.add(node.id)
-                provider = providers[node.id]
+        for name in sorted(_globals(symtable.symtable(text, "<solution>", "exec"))):
+            if name in providers and name not in seen:
+                seen.add(name)
+                provider = providers[name]
                 if provider.startswith(("import ", "from ")):
                     imports.append(provider)
                 else:
@@ -193,6 +194,12 @@ def _with_what_it_needs(code: str, module: str) -> str:
     add(code)
     parts = ["\n".join(sorted(imports, key=lambda line: (line.startswith("from"), line)))] if imports else []
     return "\n\n\n".join([*parts, *helpers, code])
+
+
+def _globals(table: symtable.SymbolTable) -> set[str]:
+    """Names that the code behind `table` takes from the module around it."""
+    names = {s.get_name() for s in table.get_symbols() if s.is_global() or table.get_type() == "module"}
+    return names.union(*map(_globals, table.get_children()))
 
 
 def package_of(number: str) -> str:
