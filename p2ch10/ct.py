@@ -8,7 +8,7 @@ from p2ch09 import luna
 from p2ch10.checks import AIR_HU
 from p2ch10.memory import memory, remembered
 from p2ch10.reading import read_volume
-from p2ch10.store import ScanStore
+from p2ch10.store import ScanStore, most_open_scans
 from util.errors import UserError
 from util.paths import shown
 
@@ -134,7 +134,7 @@ def getCt(series_uid) -> Ct:
     return ct
 
 
-@remembered(maxsize=128)
+@remembered(maxsize=most_open_scans())
 def _stored(series_uid):
     """The open entry of the store."""
     return open_stored(series_uid)

@@ -23,7 +23,7 @@ from p2ch09.geometry import Geometry
 from p2ch10.reading import read_volume, source_fingerprint
 from p2ch10.volume import Volume
 from util.errors import UserError
-from util.files import remove
+from util.files import MACHINE, atomic_path, remove
 from util.paths import cache_root, shown
 from util.util import enumerateWithEstimate
 
@@ -31,6 +31,8 @@ from util.util import enumerateWithEstimate
 CPARAMS = {"codec": blosc2.Codec.LZ4, "clevel": 9, "filters": [blosc2.Filter.BITSHUFFLE], "nthreads": 1}
 CHUNK_IRC, BLOCK_IRC = (64, 64, 64), (16, 16, 16)
 DEFAULT_LIMIT_GB = 100.0
+NOTE_COUNTS_S = 24 * 3600  # disks do go bad: after a day an entry is verified again
+MOST_OPEN = 2048  # scans
 
 
 class StoredScan:
@@ -63,7 +65,8 @@ class ScanStore:
     serves what it holds.
     """
 
-    # Entries whose checksum this process has verified, by path and version: it is not read twice.
+    # Entries whose checksum this process has verified, by path and version: it is not read twice. A note
+    # beside the entry says the same to other processes, such as the workers of each epoch.
     _verified = set()
 
     def __init__(self, root=None, limit_gb=None):
@@ -92,11 +95,12 @@ class ScanStore:
         try:
             state = path.stat()
             version = (str(path), state.st_ino, state.st_size, state.st_mtime_ns)
-            if version not in self._verified:
+            if version not in self._verified and not _is_noted(path, version):
                 if path.stem.rsplit("-", 1)[1] != _checksum(path):
-                    remove(path)
+                    _remove_entry(path)
                     return None
-                self._verified.add(version)
+                _note(path, version)
+            self._verified.add(version)
             stored = StoredScan(path)
         except FileNotFoundError:  # another process needed the room
             return None
@@ -136,7 +140,7 @@ class ScanStore:
                 remove(temporary)
         for stale in self.root.glob(f"{series_uid}-*.b2nd"):
             if not stale.name.startswith(prefix):
-                remove(stale)
+                _remove_entry(stale)
         return target
 
     def size(self) -> int:
@@ -159,6 +163,9 @@ class ScanStore:
                     remove(left)
             except FileNotFoundError:  # another process was faster
                 pass
+        for note in self.root.glob(".*.verified"):
+            if not note.with_name(note.name[1:].removesuffix(".verified")).exists():
+                remove(note)
 
     def _make_room(self, need):
         entries = sorted(self._entries(), key=lambda entry: entry[1].st_atime_ns)
@@ -167,7 +174,54 @@ class ScanStore:
             if total + need <= self.limit_gb * 1e9:
                 break
             total -= state.st_size
-            remove(path)
+            _remove_entry(path)
+
+
+def most_open_scans() -> int:
+    """How many stored scans this process may keep open: half of the files that it may, 2,048 at most.
+
+    Systems allow a process far more files than its soft limit says at first (256 on macOS, 1,024 on Linux),
+    if only it asks; all 888 scans of LUNA16 open spare opening one for each crop.
+    """
+    try:
+        import resource
+    except ImportError:  # Windows has no such limit
+        return MOST_OPEN
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 2 * MOST_OPEN if hard == resource.RLIM_INFINITY else min(2 * MOST_OPEN, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+            soft = wanted
+    return MOST_OPEN if soft == resource.RLIM_INFINITY else min(soft // 2, MOST_OPEN)
+
+
+def _note_path(path):
+    return path.with_name(f".{path.name}.verified")
+
+
+def _is_noted(path, version) -> bool:
+    """Has a process of this machine verified this version of an entry, a day ago at most?"""
+    note = _note_path(path)
+    try:
+        age = time.time() - note.stat().st_mtime
+        return 0 <= age < NOTE_COUNTS_S and note.read_text(encoding="utf-8") == _noted(version)
+    except (OSError, UnicodeDecodeError):
+        return False
+
+
+def _note(path, version):
+    with suppress(OSError), atomic_path(_note_path(path)) as temporary:  # a read-only store has no notes
+        temporary.write_text(_noted(version), encoding="utf-8")
+
+
+def _noted(version) -> str:
+    return f"{MACHINE} {' '.join(map(str, version[1:]))}"
+
+
+def _remove_entry(path):
+    remove(path)
+    remove(_note_path(path))
 
 
 def gigabytes(variable, default) -> float:

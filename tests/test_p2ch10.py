@@ -667,6 +667,8 @@ def test_an_entry_that_another_process_removes_meanwhile_is_stored_again(sources
             return real(path)
 
         ScanStore._verified.clear()
+        for note in store.root.glob(".*.verified"):
+            note.unlink()
         monkeypatch.setattr(store_module, name, remove_first)
         assert np.array_equal(store.open(uid(0), paths[uid(0)]).whole(), voxels[uid(0)])
         assert vanished
@@ -744,6 +746,74 @@ def test_an_unchanged_entry_is_verified_once_per_process(sources, tmp_path, monk
     monkeypatch.setattr("p2ch10.store._checksum", lambda path: pytest.fail("read the entry again"))
     for _ in range(3):
         ScanStore(tmp_path / "store").open(uid(0), paths[uid(0)])
+
+
+def test_what_another_process_verified_counts_for_a_day_and_for_that_version_only(
+    sources, tmp_path, monkeypatch
+):
+    paths, _ = sources
+    store, checked = ScanStore(tmp_path / "store"), []
+    store.open(uid(0), paths[uid(0)])
+    real = store_module._checksum
+    monkeypatch.setattr(store_module, "_checksum", lambda path: checked.append(path.name) or real(path))
+
+    def in_a_fresh_process():
+        checked.clear()
+        monkeypatch.setattr(ScanStore, "_verified", set())
+        store.open(uid(0), paths[uid(0)])
+        return len(checked)
+
+    (entry,) = store.root.glob("*.b2nd")
+    (note,) = store.root.glob(".*.verified")
+    assert in_a_fresh_process() == 0
+    os.utime(note, (time.time() - 90_000,) * 2)
+    assert in_a_fresh_process() == 1
+    assert in_a_fresh_process() == 0
+    os.utime(entry, (time.time() - 5,) * 2)
+    assert in_a_fresh_process() == 1, "written since"
+    note.write_bytes(b"\xff nonsense")
+    assert in_a_fresh_process() == 1
+    entry.write_bytes(entry.read_bytes()[:-9] + b"123456789")
+    assert in_a_fresh_process() >= 1
+    assert in_a_fresh_process() == 0
+    assert len(list(store.root.glob(".*.verified"))) == 1
+
+
+@pytest.mark.skipif(os.name == "nt", reason="counts in forked workers")
+def test_workers_of_later_epochs_read_no_whole_entry_again(two_scans, tmp_path, monkeypatch):
+    """Two workers start anew in each epoch, as a balanced training's do."""
+    monkeypatch.setenv("COURSE_MEMORY_GB", "0")
+    count, real = tmp_path / "checksums", store_module._checksum
+
+    def counted(path):
+        with open(count, "a") as file:
+            file.write("x")
+        return real(path)
+
+    monkeypatch.setattr(store_module, "_checksum", counted)
+    loader = torch.utils.data.DataLoader(
+        LunaDataset(), batch_size=1, num_workers=2, multiprocessing_context="fork"
+    )
+    per_epoch = []
+    for _ in range(3):
+        count.write_text("")
+        for _batch in loader:
+            pass
+        per_epoch.append(len(count.read_text()))
+    assert per_epoch[1:] == [0, 0]
+
+
+def test_a_process_may_keep_all_of_luna16_open():
+    resource = pytest.importorskip("resource", reason="this system has no limit of open files")
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
+        most = store_module.most_open_scans()
+        allowed = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert most == 2048 if hard in (-1, resource.RLIM_INFINITY) or hard >= 4096 else hard // 2
+    assert allowed >= 2 * most
 
 
 # --- pictures and benchmark ----------------------------------------------------------------------
