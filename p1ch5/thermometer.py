@@ -1,7 +1,5 @@
 """A thermometer without a unit, and a line fitted to it by hand (chapter 5)."""
 
-import math
-
 import torch
 
 # The same eleven readings on a thermometer in degrees Celsius and on the one whose scale nobody knows.
@@ -28,39 +26,23 @@ def loss_fn(t_p, t_c):
 
 def dloss_fn(t_p, t_c):
     """Derivative of the loss by each prediction, (N,)."""
-    return 2 * (t_p - t_c) / len(t_p)
+    return 2 * (t_p - t_c) / t_p.size(0)
 
 
-def grad_fn(t_u, t_c, t_p):
+def grad_fn(t_u, t_c, t_p, w, b):
     """Gradient (2,) of the loss by `w` and `b`, by the chain rule: the line's slope in w is t_u, in b 1."""
-    dloss = dloss_fn(t_p, t_c)
-    return torch.stack([(dloss * t_u).sum(), dloss.sum()])
+    dloss_dtp = dloss_fn(t_p, t_c)
+    return torch.stack([(dloss_dtp * t_u).sum(), dloss_dtp.sum()])
 
 
 def training_loop(n_epochs, learning_rate, params, t_u, t_c):
-    """Gradient descent by hand; answers (params (2,), losses: one float per epoch, before its step).
-
-    Goes on after the loss became infinite, so that a learning rate that is too large can be looked at.
-    """
-    losses = []
+    """Gradient descent by hand from `params` (2,); answers the parameters after `n_epochs` steps."""
     for _ in range(n_epochs):
-        t_p = model(t_u, *params)
-        losses.append(loss_fn(t_p, t_c).item())
-        params = params - learning_rate * grad_fn(t_u, t_c, t_p)
-    return params, losses
+        params = params - learning_rate * grad_fn(t_u, t_c, model(t_u, *params), *params)
+    return params
 
 
 def best_line(t_u, t_c):
     """The w and b of least squares in closed form, (2,): what every optimizer here looks for."""
     columns = torch.stack([t_u, torch.ones_like(t_u)], dim=1).double()
     return torch.linalg.lstsq(columns, t_c.double()[:, None]).solution[:, 0].float()
-
-
-def largest_stable_rate(t_u) -> float:
-    """The learning rate above which gradient descent on this line diverges: 2 / largest curvature.
-
-    The curvature is the largest eigenvalue of the loss's second derivative, a constant for a line.
-    """
-    columns = torch.stack([t_u, torch.ones_like(t_u)], dim=1).double()
-    curvature = torch.linalg.eigvalsh(2 * columns.T @ columns / len(t_u)).max().item()
-    return 2 / curvature if curvature > 0 else math.inf
