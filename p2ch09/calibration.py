@@ -277,6 +277,7 @@ def draw_twins(pairs, path=None):
 
 
 def print_rows(rows):
+    """Print rows of (name, real, generated, agrees)."""
     print(f"{'':46} {'real':>9} {'generated':>10}")
     for name, real, got, good in rows:
         shown = "" if np.isnan(real) else f"{real:.3f}"

@@ -61,6 +61,7 @@ class Luna16(Dataset):
 
     @property
     def parts(self) -> list[str]:
+        """The names of the ten subsets."""
         return list(SCANS_IN_SUBSET)
 
     def find_real(self) -> Path | None:

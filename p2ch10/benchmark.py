@@ -81,63 +81,58 @@ def _choose_scan():
 
 
 def measure(folder: Path, count=400):
-    """All figures, as (name, ours, plain, unit, bound) rows; `folder` is for what is written on the way."""
+    """All figures, as (name, ours, plain, unit, bound) rows; `folder` is for what is written on the way.
+
+    Answers the scan's path, the bytes of its voxels, and the rows.
+    """
     series_uid, path = _choose_scan()
-    rng = np.random.default_rng(0)
     os.environ["COURSE_CACHE"] = str(folder)
     torch.set_num_threads(1)
     sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
-    rows = []
+    volume = read_volume(path)
+    rng = np.random.default_rng(0)
+    centers = [tuple(int(rng.integers(0, n)) for n in volume.hu.shape) for _ in range(count)]
+    windows = [crop_window(center, CROP_IRC, volume.hu.shape) for center in centers]
+    places = [volume.geometry.irc2xyz(center) for center in centers]
+    store = ScanStore(folder / "scans")
+    rows = _measure_store(store, series_uid, path, volume.hu.nbytes)
+    rows += _measure_crops(folder, series_uid, store.open(series_uid, path), volume.hu, windows, places)
+    rows += _measure_loader(series_uid, path, windows, places)
+    return path, volume.hu.nbytes, rows
+
+
+def _measure_store(store, series_uid, path, raw_bytes):
+    """How fast scans are stored, and how small."""
 
     def plain_reading():
         return np.clip(sitk.GetArrayFromImage(sitk.ReadImage(str(path))), -1000, 1000)
-
-    volume = read_volume(path)
-    raw_bytes = volume.hu.nbytes
-    store = ScanStore(folder / "scans")
 
     def fill():
         for entry in store.root.glob("*.b2nd"):
             entry.unlink()
         store.add(series_uid, path, read_volume(path))
 
-    seconds = best_of(fill, 3)
-    plain_seconds = best_of(plain_reading, 2)
-    rows.append(
-        (
-            "fill the store (plain: read only)",
-            raw_bytes / 1e6 / seconds,
-            raw_bytes / 1e6 / plain_seconds,
-            "MB/s per core",
-            ">= 60",
-        )
+    rate, plain_rate = (
+        raw_bytes / 1e6 / best_of(function, rounds) for function, rounds in ((fill, 3), (plain_reading, 2))
     )
-    rows.append(("store size of raw int16", 100 * store.size() / raw_bytes, 100.0, "%", "<= 45"))
-    crop_bytes = int(np.prod(CROP_IRC)) * 4
-    cache_bytes = CANDIDATES_PER_SCAN * crop_bytes
-    rows.append(
-        (
-            f"store per scan beside {CANDIDATES_PER_SCAN} cached crops",
-            store.size() / 1e6,
-            cache_bytes / 1e6,
-            "MB",
-            f"<= {cache_bytes / 4e6:.1f}",
-        )
-    )
+    cache_mb = CANDIDATES_PER_SCAN * int(np.prod(CROP_IRC)) * 4 / 1e6
+    beside = f"store per scan beside {CANDIDATES_PER_SCAN} cached crops"
+    return [
+        ("fill the store (plain: read only)", rate, plain_rate, "MB/s per core", ">= 60"),
+        ("store size of raw int16", 100 * store.size() / raw_bytes, 100.0, "%", "<= 45"),
+        (beside, store.size() / 1e6, cache_mb, "MB", f"<= {cache_mb / 4:.1f}"),
+    ]
 
-    shape = volume.hu.shape
-    centers = [tuple(int(rng.integers(0, n)) for n in shape) for _ in range(count)]
-    windows = [crop_window(center, CROP_IRC, shape) for center in centers]
-    places = [volume.geometry.irc2xyz(center) for center in centers]
-    stored = store.open(series_uid, path)
 
+def _measure_crops(folder, series_uid, stored, hu, windows, places):
+    """How long a crop takes, from the store and from memory."""
     pickled = folder / "crops"
     pickled.mkdir()
     for number, window in enumerate(windows):
-        (pickled / str(number)).write_bytes(pickle.dumps(as_tensor(volume.hu[window]), protocol=4))
+        (pickled / str(number)).write_bytes(pickle.dumps(as_tensor(hu[window]), protocol=4))
 
     def from_pickle():
-        for number in range(count):
+        for number in range(len(windows)):
             with open(pickled / str(number), "rb") as file:
                 pickle.load(file)
 
@@ -150,36 +145,32 @@ def measure(folder: Path, count=400):
             as_tensor(dsets.getCtRawCandidate(series_uid, place)[0])
 
     def per_crop(function):
-        return best_of(function, 7) / count * 1e3
+        return best_of(function, 7) / len(windows) * 1e3
 
     plain = per_crop(from_pickle)
-    rows.append(("crop from the store, warm", per_crop(from_store), plain, "ms", "<= 0.25"))
+    warm = per_crop(from_store)
     os.environ["COURSE_MEMORY_GB"] = "4"
     getCt(series_uid)
-    rows.append(("crop from memory", per_crop(from_memory), plain, "ms", "<= 0.08"))
+    return [
+        ("crop from the store, warm", warm, plain, "ms", "<= 0.25"),
+        ("crop from memory", per_crop(from_memory), plain, "ms", "<= 0.08"),
+    ]
 
+
+def _measure_loader(series_uid, path, windows, places):
+    """How many crops two loading processes give, with the scan in memory and without."""
     infos = [CandidateInfoTuple(False, False, False, 0.0, series_uid, place) for place in places] * 4
-    rows.append(
-        (
-            "DataLoader, 2 workers, from memory",
-            _crops_per_second(LunaDataset(candidateInfo_list=infos)),
-            _crops_per_second(PlainDataset(path, windows * 4)),
-            "crops/s",
-            ">= 2000",
-        )
-    )
+
+    def rate():
+        return _crops_per_second(LunaDataset(candidateInfo_list=infos))
+
+    from_memory, plain = rate(), _crops_per_second(PlainDataset(path, windows * 4))
     os.environ["COURSE_MEMORY_GB"] = "0"
     dsets.memory.clear()
-    rows.append(
-        (
-            "DataLoader, 2 workers, from the store",
-            _crops_per_second(LunaDataset(candidateInfo_list=infos)),
-            rows[-1][2],
-            "crops/s",
-            ">= 2000",
-        )
-    )
-    return path, raw_bytes, rows
+    return [
+        ("DataLoader, 2 workers, from memory", from_memory, plain, "crops/s", ">= 2000"),
+        ("DataLoader, 2 workers, from the store", rate(), plain, "crops/s", ">= 2000"),
+    ]
 
 
 def _holds(value, bound) -> bool:

@@ -16,6 +16,7 @@ class ScanMemory:
 
     @property
     def budget(self) -> float:
+        """Bytes that all scans together may take."""
         return gigabytes("COURSE_MEMORY_GB", 1.5) * 1e9
 
     def used(self) -> int:
@@ -44,6 +45,7 @@ class ScanMemory:
         return 0 < self.budget >= used * (1 + 1 / max(count, 1))
 
     def clear(self):
+        """Drop all scans."""
         with self._lock:
             self._scans.clear()
 

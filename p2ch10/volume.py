@@ -28,14 +28,17 @@ class Volume:
 
     @property
     def origin_xyz(self):
+        """Centre of the first voxel, mm (LPS)."""
         return self.geometry.origin_xyz
 
     @property
     def spacing_xyz(self):
+        """Size of a voxel, mm."""
         return self.geometry.spacing_xyz
 
     @property
     def direction(self):
+        """(3, 3); its columns point along the array's x, y and z axes."""
         return self.geometry.direction
 
 

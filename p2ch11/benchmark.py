@@ -49,6 +49,7 @@ class BenchmarkApp(LunaTrainingApp):
     chapter = "benchmark"
 
     def initTrainDl(self):
+        """Batches of those candidates, crop by crop with `--plain`."""
         dataset = LunaDataset()
         by_scan = dict.fromkeys(info.series_uid for info in dataset.candidateInfo_list)
         chosen = set(list(by_scan)[:4])

@@ -47,9 +47,38 @@ def new_run(parent: Path, time_str: str, comment: str) -> Path:
     raise UserError(f"{shown(parent)} has no name left for a run at {time_str}; wait a second")
 
 
+def run_to_resume(parent: Path, comment: str) -> Path:
+    """`latest_run`; raises `UserError` where there is none."""
+    found = latest_run(parent, comment)
+    if found is None:
+        raise UserError(
+            f"there is no run '{comment}' to resume in {shown(parent)}; "
+            "check the comment, or start without --resume"
+        )
+    return found
+
+
 def versions() -> dict[str, str]:
     """What computed: versions of Python, PyTorch and NumPy."""
     return {"python": platform.python_version(), "torch": str(torch.__version__), "numpy": np.__version__}
+
+
+def state_of(app, type_str, epoch_ndx) -> dict:
+    """All that is needed to carry on the training `app`, and to tell later how its weights came about."""
+    return {
+        "type": type_str,
+        "model_state": app.model.state_dict(),
+        "model_name": type(app.model).__name__,
+        "optimizer_state": app.optimizer.state_dict(),
+        "optimizer_name": type(app.optimizer).__name__,
+        "epoch": epoch_ndx,
+        "totalTrainingSamples_count": app.totalTrainingSamples_count,
+        "best_score": app.best_score,
+        "history": app.history,
+        "options": dict(vars(app.cli_args)),
+        "versions": versions(),
+        "time": app.time_str,
+    }
 
 
 def save_state(state: dict, folder: Path, names):

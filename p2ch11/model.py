@@ -38,6 +38,7 @@ class LunaModel(nn.Module):
                 nn.init.uniform_(module.bias, -bound, bound)
 
     def forward(self, input_batch):
+        """(N, 1, 32, 48, 48) -> logits and probabilities, (N, 2) each."""
         out = self.tail_batchnorm(input_batch)  # (N, 1, 32, 48, 48)
         out = self.block1(out)  # (N, 8, 16, 24, 24)
         out = self.block2(out)  # (N, 16, 8, 12, 12)
@@ -72,6 +73,7 @@ class LunaBlock(nn.Module):
         self.maxpool = nn.MaxPool3d(2, 2)
 
     def forward(self, input_batch):
+        """Volumes (N, in_channels, D, H, W) -> (N, conv_channels, D/2, H/2, W/2)."""
         out = self.relu1(self.conv1(input_batch))
         out = self.relu2(self.conv2(out))
         return self.maxpool(out)

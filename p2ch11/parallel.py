@@ -29,6 +29,15 @@ def join_processes(batch_size, device):
     return rank, world_size, device
 
 
+def gathered(metrics_t, world_size):
+    """The metrics (rows, samples) of all processes side by side; each may have seen another number of samples."""
+    if world_size == 1:
+        return metrics_t
+    shares = [None] * world_size
+    distributed.all_gather_object(shares, metrics_t)
+    return torch.cat(shares, dim=1)
+
+
 class _SumOverProcesses(torch.autograd.Function):
     """The sum of a tensor over all processes; its gradient is summed over all processes, too."""
 

@@ -18,18 +18,18 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import distributed, nn
+from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
 from p2ch10.dsets import LunaDataset
 from p2ch11 import loaders
 from p2ch11.board import open_writer, worst_candidates
-from p2ch11.checkpoint import OtherOptions, latest_run, new_run, restore, save_state, versions
+from p2ch11.checkpoint import OtherOptions, latest_run, new_run, restore, run_to_resume, save_state, state_of
 from p2ch11.checkpoint import load_weights as load_weights
 from p2ch11.model import LunaModel
 from p2ch11.options import read_options
-from p2ch11.parallel import join_processes, share_batch_norm
+from p2ch11.parallel import gathered, join_processes, share_batch_norm
 from p2ch11.schedule import one_cycle
 from util.errors import UserError, main_guard
 from util.paths import output_root, shown
@@ -124,6 +124,7 @@ class LunaTrainingApp:
         return self.parallel if self.parallel is not None and self.model.training else self.model
 
     def say(self, text):
+        """Print, in the one process that does."""
         if self.is_main:
             print(text)
 
@@ -148,33 +149,32 @@ class LunaTrainingApp:
         args = self.cli_args
         parent = output_root() / args.tb_prefix
         if args.resume:
-            found = latest_run(parent, args.comment)
-            if found is None:
-                raise UserError(
-                    f"there is no run '{args.comment}' to resume in {shown(parent)}; "
-                    "check the comment, or start without --resume"
-                )
-            return found
+            return run_to_resume(parent, args.comment)
         if not self.is_main:  # which writes nothing
             return parent / f"{self.time_str}-{args.comment}"
         return new_run(parent, self.time_str, args.comment)
 
     def initModel(self) -> nn.Module:
+        """The network, on its device, not yet trained; a variant trains another one."""
         return self.to_device(LunaModel())
 
     def to_device(self, model):
+        """`model` on this training's device, in the memory layout that is fastest there."""
         model = model.to(self.device)
         return model.to(memory_format=self.memory_format) if self.is_fast else model
 
     def initOptimizer(self):
+        """AdamW over all parameters that may learn."""
         parameters = [p for p in self.model.parameters() if p.requires_grad]
         return torch.optim.AdamW(parameters, lr=self.cli_args.lr, weight_decay=1e-4, fused=self.is_fast)
 
     def initTrainDl(self) -> DataLoader:
+        """Batches of the training set, in a new order each epoch. Raises `UserError` for a set without nodules."""
         dataset = LunaDataset(val_stride=self.cli_args.val_stride, isValSet_bool=False)
         return self.make_loader(loaders.with_nodules(dataset, "training"), shuffle=True)
 
     def initValDl(self) -> DataLoader:
+        """Batches of the validation set, always in the same order. Raises `UserError` as above."""
         dataset = LunaDataset(val_stride=self.cli_args.val_stride, isValSet_bool=True)
         return self.make_loader(loaders.with_nodules(dataset, "validation"), shuffle=False)
 
@@ -227,10 +227,12 @@ class LunaTrainingApp:
         for writer in (self.trn_writer, self.val_writer):
             if writer is not None:
                 writer.close()
+        if self.is_main:
+            print(f"checkpoints and logs lie in {shown(self.folder)}")
         return self.history
 
     def _log(self, mode_str, epoch_ndx, metrics_t):
-        self.latest_metrics[mode_str] = metrics_t
+        self.latest_metrics[mode_str] = metrics_t  # for logImages
         return self.logMetrics(epoch_ndx, mode_str, metrics_t)
 
     def doTraining(self, epoch_ndx, train_dl):
@@ -275,7 +277,7 @@ class LunaTrainingApp:
                 self.optimizer.step()
             filled += len(batch_tup[0])
         self._check_numbers(health_g, epoch_ndx, what)
-        metrics_t = self._gathered(metrics_g[:, :filled].to("cpu"))
+        metrics_t = gathered(metrics_g[:, :filled].to("cpu"), self.world_size)
         self._check_numbers(metrics_t, epoch_ndx, what)
         if is_training:
             self.totalTrainingSamples_count += metrics_t.shape[1]
@@ -294,15 +296,8 @@ class LunaTrainingApp:
             for group in self.optimizer.param_groups:
                 group["lr"] = self.cli_args.lr * one_cycle(progress)
 
-    def _gathered(self, metrics_t):
-        """The metrics of all processes side by side; each may have seen another number of samples."""
-        if self.world_size == 1:
-            return metrics_t
-        shares = [None] * self.world_size
-        distributed.all_gather_object(shares, metrics_t)
-        return torch.cat(shares, dim=1)
-
     def autocast(self):
+        """The context in which batches are computed: bfloat16 where that is fast and not `--plain`."""
         if self.use_bfloat16:
             return torch.autocast(self.device.type, dtype=torch.bfloat16)
         return contextlib.nullcontext()
@@ -391,21 +386,8 @@ class LunaTrainingApp:
 
         type_str: "cls" or "seg", noted in the file.
         """
-        state = {
-            "type": type_str,
-            "model_state": self.model.state_dict(),
-            "model_name": type(self.model).__name__,
-            "optimizer_state": self.optimizer.state_dict(),
-            "optimizer_name": type(self.optimizer).__name__,
-            "epoch": epoch_ndx,
-            "totalTrainingSamples_count": self.totalTrainingSamples_count,
-            "best_score": self.best_score,
-            "history": self.history,
-            "options": {name: value for name, value in vars(self.cli_args).items()},
-            "versions": versions(),
-            "time": self.time_str,
-        }
-        save_state(state, self.folder, ("last.state", "best.state") if isBest else ("last.state",))
+        names = ("last.state", "best.state") if isBest else ("last.state",)
+        save_state(state_of(self, type_str, epoch_ndx), self.folder, names)
 
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ class Strengths:
 
     @property
     def moves(self) -> bool:
+        """Does anything change places, other than by noise?"""
         return bool(self.flip or self.offset or self.scale or self.rotate)
 
 

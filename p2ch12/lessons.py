@@ -29,6 +29,7 @@ class SmallValidationApp(LunaTrainingApp):
     """Validates on all held-out nodules and six times as many others: enough for a loss per class."""
 
     def initValDl(self):
+        """Batches of the few candidates."""
         infos = LunaDataset(val_stride=self.cli_args.val_stride, isValSet_bool=True).candidateInfo_list
         nodules = [info for info in infos if info.isNodule_bool]
         others = [info for info in infos if not info.isNodule_bool]

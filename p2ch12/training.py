@@ -22,11 +22,13 @@ class LunaTrainingApp(training.LunaTrainingApp):
         self.strengths = chosen_strengths(self.cli_args, ALL)
 
     def add_arguments(self, parser):
+        """Chapter 11's, balance and augmentation."""
         super().add_arguments(parser)
         parser.add_argument("--balanced", action="store_true", help="as many nodules as non-nodules")
         add_augmentation_arguments(parser)
 
     def initTrainDl(self):
+        """Chapter 11's, balanced where that is asked."""
         dataset = LunaDataset(
             val_stride=self.cli_args.val_stride, isValSet_bool=False, ratio_int=int(self.cli_args.balanced)
         )
@@ -48,6 +50,7 @@ class LunaTrainingApp(training.LunaTrainingApp):
         return super().doTraining(epoch_ndx, train_dl)
 
     def computeBatchLoss(self, batch_ndx, batch_tup, batch_size, metrics_g):
+        """Chapter 11's, of crops that are augmented first while training."""
         if self.model.training:
             input_t, *rest = batch_tup
             input_g = augment(input_t.to(self.device, non_blocking=True), self.strengths)
@@ -74,6 +77,7 @@ class LunaTrainingApp(training.LunaTrainingApp):
         return metrics | added
 
     def score(self, val_metrics):
+        """The F1 score."""
         return val_metrics["pr/f1_score"]
 
 

@@ -21,6 +21,7 @@ class LunaBenchmarkApp(SegmentationTrainingApp):
     """Loads an epoch of training crops and trains nothing."""
 
     def initTrainDl(self):
+        """Chapter 13's batches of crops."""
         dataset = BenchmarkLuna2dSegmentationDataset(
             self.cli_args.val_stride, False, samples=self.cli_args.samples
         )

@@ -101,6 +101,7 @@ class Ct(dsets.Ct):
 
     @property
     def positiveInfo_list(self):
+        """The scan's annotated nodules, as `CandidateInfoTuple`s."""
         return list(filter(is_annotated, getCandidateInfoDict().get(self.series_uid, ())))
 
     def buildAnnotationMask(self, positiveInfo_list, threshold_hu=LUNG_HU) -> np.ndarray:
@@ -113,10 +114,12 @@ class Ct(dsets.Ct):
 
     @functools.cached_property
     def positive_mask(self) -> np.ndarray:
+        """The voxels of all of them, bool."""
         return self.buildAnnotationMask(self.positiveInfo_list)
 
     @functools.cached_property
     def positive_indexes(self) -> list[int]:
+        """The slices with any of them."""
         return np.flatnonzero(self.positive_mask.any(axis=(1, 2))).tolist()
 
 

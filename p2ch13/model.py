@@ -41,6 +41,7 @@ class UNetWrapper(nn.Module):
         nn.init.constant_(self.unet.last.bias, -4.0)
 
     def forward(self, input_batch):
+        """(N, 7, H, W) HU -> (N, 1, H, W) probabilities, float32."""
         logits = self.unet(self.input_batchnorm(input_batch))
         # In bfloat16 a sigmoid rounds to exactly 1 from about 6 on, and its gradient to 0.
         return self.final(logits.float())
@@ -64,6 +65,7 @@ class SegmentationAugmentation(nn.Module):
         )
 
     def forward(self, input_g, label_g):
+        """Slices and labels, moved together; noise only on the slices."""
         if self.strengths.moves:
             affine = random_affine(len(input_g), 2, self.strengths, input_g.device)
             input_g = transform(input_g, affine)

@@ -58,6 +58,7 @@ class SegmentationTrainingApp(LunaTrainingApp):
             self.augmentation_model = SegmentationAugmentation(**asdict(strengths))
 
     def add_arguments(self, parser):
+        """Chapter 11's, augmentation, and the parts of the loss."""
         super().add_arguments(parser)
         add_augmentation_arguments(parser)
         parser.add_argument("--missed-weight", type=float, default=4.0, help="cost of a missed pixel")
@@ -65,15 +66,18 @@ class SegmentationTrainingApp(LunaTrainingApp):
         parser.add_argument("--samples", type=int, default=1600, help="crops in an epoch")
 
     def initModel(self):
+        """An untrained `UNetWrapper`."""
         return self.to_device(UNetWrapper())
 
     def initTrainDl(self):
+        """Batches of crops, `--samples` of them in an epoch."""
         dataset = TrainingLuna2dSegmentationDataset(
             self.cli_args.val_stride, False, samples=self.cli_args.samples
         )
         return self.make_loader(dataset, shuffle=True)
 
     def initValDl(self):
+        """Batches of whole held-out slices."""
         return self.make_loader(Luna2dSegmentationDataset(self.cli_args.val_stride, True), shuffle=False)
 
     def diceLoss(self, prediction_g, label_g, epsilon=1, dim=(1, 2, 3)):
