@@ -6,11 +6,17 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 from hypothesis import settings
 
 from commands.notebooks import NOTEBOOKS, execute
 from util.claims import judging_cell
 from util.paths import PROJECT, output_root, real_root
+
+# What `--fast` leaves out.
+SLOW_MARKERS = ("slow", "lesson", "notebook", "command")
+# A test that waits for a notebook may wait for a slow one, on a machine that is busy with other things.
+NOTEBOOK_SECONDS = 1800
 
 # A first call may compile or load something; how long one takes is no property to test.
 settings.register_profile("course", deadline=None)
@@ -50,8 +56,48 @@ def executed():
 
     @functools.cache
     def run(chapter):
+        # So is what it trains: a run left by an earlier session would be carried on, or taken for this one's.
+        shutil.rmtree(output_root() / chapter, ignore_errors=True)
         (path,) = NOTEBOOKS.glob(f"{chapter}_*.ipynb")
         has_claims = (PROJECT / chapter / "claims.py").is_file()
         return execute(path, then=judging_cell(f"{chapter}.claims") if has_claims else "")
 
     return run
+
+
+@pytest.fixture(scope="session")
+def trained(executed):
+    """`trained("p2ch12", balanced=True)`: the last checkpoint of the notebook's training with these options.
+
+    It is found by the options that lie in it, whatever the notebook calls its runs. A dict, and where it lies
+    as `path`.
+    """
+
+    def find(chapter, **options):
+        executed(chapter)
+        paths = (output_root() / chapter).glob("*/last.state")
+        for path in sorted(paths, key=lambda p: p.stat().st_mtime_ns, reverse=True):
+            state = torch.load(path, map_location="cpu", weights_only=True)
+            if options.items() <= state["options"].items():
+                return {**state, "path": path}
+        raise AssertionError(f"the notebook of {chapter} trained nothing with {options}")
+
+    return find
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--fast", action="store_true", help="the quick tests only: no notebook, lesson or command"
+    )
+
+
+def pytest_collection_modifyitems(config, items):
+    for item in items:
+        waits = item.get_closest_marker("notebook") or "executed" in getattr(item, "fixturenames", ())
+        if waits and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(NOTEBOOK_SECONDS))
+    if not config.getoption("--fast"):
+        return
+    slow = [item for item in items if any(item.get_closest_marker(name) for name in SLOW_MARKERS)]
+    config.hook.pytest_deselected(items=slow)
+    items[:] = [item for item in items if item not in set(slow)]

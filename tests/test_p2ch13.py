@@ -289,11 +289,10 @@ def test_the_lesson_s_command_trains_and_judges(clean_output, monkeypatch, capsy
 
 
 @pytest.mark.lesson
-def test_a_short_training_touches_the_large_nodules(executed):
+def test_a_short_training_touches_the_large_nodules(trained):
     """The notebook's training; `python -m p2ch13.lessons` measures a longer one with three seeds."""
-    executed("p2ch13")
     app = SegmentationTrainingApp(comment="lesson")
-    app.to_device(load_weights(app.model, SegmentationTrainingApp.latest_run("notebook") / "last.state"))
+    app.to_device(load_weights(app.model, trained("p2ch13")["path"]))
     result = evaluate(app)
     assert result["recall"] >= 0.8
     assert result["touched"] >= 0.95

@@ -1,0 +1,65 @@
+"""The tiers of the suite itself: what `--fast` leaves out, that no test can hang, where lessons look."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from tests import conftest
+from util.paths import PROJECT
+
+HANGING = "import time\n\n\ndef test_hangs():\n    time.sleep(60)\n"
+
+
+def run_pytest(folder, *arguments):
+    """pytest in a process of its own, with this suite's conftest and settings, on the files in `folder`."""
+    (folder / "conftest.py").write_text("from tests.conftest import *\n")
+    (folder / "pyproject.toml").write_text((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))
+    environment = dict(os.environ, PYTHONPATH=str(PROJECT))
+    command = [sys.executable, "-m", "pytest", "--rootdir", str(folder), *arguments, str(folder)]
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+
+
+@pytest.mark.slow
+def test_fast_leaves_out_what_is_marked(tmp_path):
+    marked = "".join(f"@pytest.mark.{name}\ndef test_{name}(): pass\n" for name in conftest.SLOW_MARKERS)
+    (tmp_path / "test_small.py").write_text(f"import pytest\n{marked}def test_quick(): pass\n")
+    whole, fast = run_pytest(tmp_path), run_pytest(tmp_path, "--fast")
+    assert f"{len(conftest.SLOW_MARKERS) + 1} passed" in whole.stdout, whole.stdout
+    assert f"1 passed, {len(conftest.SLOW_MARKERS)} deselected" in fast.stdout, fast.stdout
+
+
+@pytest.mark.slow
+def test_a_test_that_hangs_is_stopped(tmp_path):
+    (tmp_path / "test_hanging.py").write_text(HANGING)
+    said = run_pytest(tmp_path, "-o", "timeout=1")
+    assert said.returncode == 1
+    assert "Timeout" in said.stdout + said.stderr
+
+
+def test_every_test_has_a_timeout(request):
+    assert float(request.config.getini("timeout")) > 0
+    waiting = [item for item in request.session.items if "executed" in getattr(item, "fixturenames", ())]
+    for item in waiting:
+        assert item.get_closest_marker("timeout").args[0] >= conftest.NOTEBOOK_SECONDS, item.nodeid
+
+
+def test_a_lesson_finds_a_training_by_its_options(tmp_path, monkeypatch):
+    """The newest of those that fit, whatever its folder is called."""
+    monkeypatch.setenv("COURSE_OUTPUT", str(tmp_path))
+    asked = []
+    trained = conftest.trained.__wrapped__(asked.append)
+    for moment, (name, options) in enumerate(
+        [("z", {"seed": 0, "augmented": True}), ("a", {"seed": 0, "augmented": True}), ("m", {"seed": 0})]
+    ):
+        folder = tmp_path / "p2ch12" / name
+        folder.mkdir(parents=True)
+        torch.save({"options": options}, folder / "last.state")
+        os.utime(folder / "last.state", (moment, moment))
+    assert trained("p2ch12", augmented=True)["path"].parent.name == "a"
+    assert trained("p2ch12", seed=0)["path"].parent.name == "m"
+    with pytest.raises(AssertionError, match="trained nothing"):
+        trained("p2ch12", seed=1)
+    assert asked == ["p2ch12"] * 3
