@@ -182,7 +182,7 @@ def python_for_the_course(here: bool) -> str:
 
 def call(python: str, *arguments: str) -> int:
     """Run the course's Python in the project's folder; returns its exit status."""
-    environment = dict(os.environ, PYTHONUTF8="1")
+    environment = {"PYTORCH_ENABLE_MPS_FALLBACK": "1", **os.environ, "PYTHONUTF8": "1"}
     if "OMP_WAIT_POLICY" not in environment:
         environment = {**PATIENCE, **environment}
     parts = [str(PROJECT), environment.get("PYTHONPATH", "")]

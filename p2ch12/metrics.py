@@ -44,7 +44,7 @@ def roc_curve(label, score):
     (0, 0) with threshold infinity. The rate of an empty class is NaN.
     """
     threshold, true_positive, false_positive = _counts_by_threshold(label, score)
-    zero = torch.zeros(1, dtype=torch.float64)
+    zero = true_positive.new_zeros(1)
     positives = int(label.sum())
     true_rate = torch.cat([zero, true_positive]) / positives  # 0 / 0 is NaN
     false_rate = torch.cat([zero, false_positive]) / (label.numel() - positives)

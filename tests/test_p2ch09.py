@@ -50,6 +50,7 @@ def test_same_seed_same_bytes_and_other_seed_other_patient():
     assert first.hu.tobytes() != other.hu.tobytes()
 
 
+@pytest.mark.slow
 def test_the_number_of_threads_changes_no_byte():
     code = (
         "import hashlib; from p2ch09.phantom import make_patient;"
@@ -71,6 +72,7 @@ def test_the_number_of_threads_changes_no_byte():
     assert len(seen) == 1
 
 
+@pytest.mark.slow
 def test_a_patient_is_a_chest(patient):
     body, lung = body_and_lung_masks(patient.hu, patient.spacing_xyz)
     voxel_ml = np.prod(patient.spacing_xyz) / 1000
@@ -235,6 +237,7 @@ def test_uids_are_valid_and_stable():
 # --- files ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_cohort_has_luna16s_layout(cohort):
     headers = sorted(cohort.glob("subset[0-9]/*.mhd"))
     uids = {p.stem for p in headers}
@@ -267,6 +270,7 @@ def test_lists_point_into_the_stored_masks(cohort):
         assert array[max(z - 2, 0) : z + 3, max(y - 3, 0) : y + 4, max(x - 3, 0) : x + 4].any()
 
 
+@pytest.mark.slow
 def test_one_process_writes_the_same_bytes_as_two(cohort, tmp_path):
     write_cohort(tmp_path / "again", 3, 11, SMALL, processes=1, richness=4)
 

@@ -331,6 +331,7 @@ def test_no_data_says_what_to_run(tmp_path, monkeypatch):
 # --- dataset and sampler -------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_split_is_by_scan_and_stable_when_scans_are_added():
     names = [uid(n) for n in range(400)]
     held_out = {name for name in names if is_held_out(name, 10)}
@@ -534,6 +535,7 @@ def check_all_entries(sources, root):
     assert len(entries(store)) == len(voxels)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="forks to be killed")
 def test_twenty_kills_while_filling_leave_no_wrong_voxel(sources, tmp_path):
     paths, voxels = sources
@@ -578,6 +580,7 @@ def test_what_a_killed_process_left_is_swept_up_later(sources, tmp_path):
     assert young.exists()
 
 
+@pytest.mark.slow
 def test_two_processes_fill_the_same_store(sources, tmp_path):
     processes = [start_filling(sources, tmp_path / "store") for _ in range(2)]
     assert [process.wait(timeout=120) for process in processes] == [0, 0]
@@ -725,6 +728,7 @@ for n in np.random.default_rng(seed).integers(0, len(paths), 100):
 """
 
 
+@pytest.mark.slow
 def test_processes_that_take_each_others_room_never_read_a_wrong_voxel(sources, tmp_path):
     paths, _ = sources
     store = ScanStore(tmp_path / "store")

@@ -93,6 +93,7 @@ def arguments(epochs, *more):
     return ["--epochs", str(epochs), "--batch-size", "8", "--lr", "0.001", "--device", "cpu", *more]
 
 
+@pytest.mark.slow
 def test_training_learns_and_keeps_checkpoints(clean_output):
     app = ToyApp(arguments(4))
     history = app.main()
@@ -107,6 +108,7 @@ def test_training_learns_and_keeps_checkpoints(clean_output):
     torch.testing.assert_close(loaded.state_dict(), app.model.state_dict())
 
 
+@pytest.mark.slow
 def test_resumed_run_equals_uninterrupted_run(clean_output):
     whole = ToyApp(arguments(3, "whole"))
     whole.main()
@@ -405,6 +407,7 @@ def test_log_folder_that_cannot_be_written_is_one_sentence(clean_output):
         app.writer("trn")
 
 
+@pytest.mark.slow
 def test_two_processes_follow_the_loss_curve_of_one(clean_output, tmp_path):
     script = tmp_path / "toy.py"
     script.write_text(

@@ -143,6 +143,7 @@ def test_overlay_paints_found_missed_and_wrong():
     torch.testing.assert_close(picture[:, 0].T, torch.tensor(expected))
 
 
+@pytest.mark.slow
 def test_grown_boxes_agree_with_the_generators_exact_masks():
     """The annotation is a centre only; how good is what grows from it?"""
     agreement = []

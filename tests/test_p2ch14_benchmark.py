@@ -28,6 +28,7 @@ def scan(tmp_path_factory):
     return path
 
 
+@pytest.mark.slow
 def test_fast_and_plain_way_agree_in_float32(scan):
     ct = load_scan(scan)
     fast, plain = NodulePipeline(device="cpu"), PlainPipeline(device="cpu")
@@ -55,6 +56,7 @@ def test_unmatched_counts_nodules_without_a_partner():
     assert unmatched([], [at(0)]) == 0
 
 
+@pytest.mark.slow
 def test_figures_of_both_ways(scan, tmp_path, capsys):
     benchmark.main([str(scan), "--device", "cpu", "--json", str(tmp_path / "b.json")])
     figures = json.loads((tmp_path / "b.json").read_text())

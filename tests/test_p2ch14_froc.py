@@ -81,6 +81,7 @@ def cohorts(draw):
     return nodules, excluded, uids, marks
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(cohorts())
 def test_agrees_with_the_obvious_way(cohort):

@@ -106,6 +106,7 @@ def test_interval_tells_a_better_score_from_the_same_one():
     assert high > -0.005
 
 
+@pytest.mark.slow
 def test_pairing_narrows_the_interval():
     label, diameter, score = cohort(120)
     paired = paired_bootstrap(label, score, diameter, draws=400)
@@ -279,6 +280,7 @@ def test_head_starts_afresh_and_the_rest_from_the_file(clean_output, classifier)
     assert same == set(before) - {"head_linear.weight", "head_linear.bias"}
 
 
+@pytest.mark.slow
 def test_training_learns_and_tensorboard_gets_curves_and_histograms(clean_output):
     app = toy("--epochs", "4")
     history = app.main()

@@ -59,6 +59,7 @@ def test_a_line_that_breaks_its_word_says_so():
     assert (LOGITS_WITHIN, AUC_WITHIN, INT8_SHARE) == (1e-4, 0.01, 0.3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["segmentation", "generator"])
 @pytest.mark.parametrize(
     ("write", "ending"),
@@ -92,6 +93,7 @@ def test_onnx_says_what_goes_in_and_comes_out(tmp_path):
     assert [dim.dim_value for dim in rest] == [1, 32, 48, 48]
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # TorchScript is deprecated, and tracing warns: both are the point
 def test_tracing_keeps_one_way_and_scripting_both(classifier, held_out):
     crops, _ = held_out

@@ -241,6 +241,7 @@ def right_answer():
         return model(torch.from_numpy(CROP.astype(np.float32))[None, None])[1][0, 1].item()
 
 
+@pytest.mark.slow
 def test_two_thousand_malformed_requests(server, right_answer):
     for path in ("/", "/metrics"):
         assert server.ask("GET", path)[0] == 200
@@ -348,6 +349,7 @@ def test_a_long_body_is_refused_before_it_is_sent(server):
             assert b" 413 " in connection.recv(64)
 
 
+@pytest.mark.slow
 def test_more_than_fits_is_refused_with_retry_after(tmp_path):
     folder = tmp_path / "folder"
     folder.mkdir()
@@ -376,6 +378,7 @@ def test_more_than_fits_is_refused_with_retry_after(tmp_path):
         server.end()
 
 
+@pytest.mark.slow
 def test_sigterm_finishes_what_is_in_flight(tmp_path):
     from p2ch09.phantom import make_patient, write_scan
 
@@ -420,6 +423,7 @@ def test_sigterm_finishes_what_is_in_flight(tmp_path):
         server.end()
 
 
+@pytest.mark.slow
 def test_what_the_command_refuses():
     for options in (["--port", "99999999"], ["--max-batch", "0"], ["--weights", "nowhere.state"]):
         said = subprocess.run(
@@ -431,6 +435,7 @@ def test_what_the_command_refuses():
         assert len(said.stderr.splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_a_client_gone_before_it_is_told_its_fault_is_no_error(caplog):
     ours, theirs = socket.socketpair()
     adjustments = Adjustments()

@@ -49,6 +49,7 @@ def unset(**environment):
     return {**kept, "PYTHONPATH": str(PROJECT), **environment}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("home", [*CHAPTERS, "commands"])
 def test_every_module_prepares_before_it_loads_pytorch(home):
     names = [
@@ -63,6 +64,7 @@ def test_every_module_prepares_before_it_loads_pytorch(home):
     assert (said.returncode, said.stdout) == (0, ""), said.stdout + said.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="GNU's OpenMP comes with PyTorch on Linux")
 @pytest.mark.parametrize(
     ("environment", "turns"),

@@ -21,3 +21,5 @@ PATIENCE = {"GOMP_SPINCOUNT": "1000", "KMP_BLOCKTIME": "1"}
 if "OMP_WAIT_POLICY" not in os.environ:
     for name, value in PATIENCE.items():
         os.environ.setdefault(name, value)
+# Apple's GPU lacks some operations on volumes; PyTorch may compute those on the CPU.
+os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")

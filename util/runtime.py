@@ -12,13 +12,15 @@ from util.errors import UserError
 
 
 def get_device(name: str | None = None) -> torch.device:
-    """CUDA where there is a GPU, else the CPU. `name` or `COURSE_DEVICE` overrides ("cpu", "cuda:1").
+    """What PyTorch can compute on here: a GPU ("cuda", Apple's "mps", "xpu"), else the CPU.
+
+    `name` or `COURSE_DEVICE` overrides ("cpu", "cuda:1").
 
     Raises `UserError` for a device that this machine does not have.
     """
     name = name or os.environ.get("COURSE_DEVICE")
     if name is None:
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
     try:
         device = torch.device(name)
         torch.empty(1, device=device)
