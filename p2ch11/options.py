@@ -9,7 +9,7 @@ import math
 
 from util.errors import UserError
 
-# What an option's value must be, by its name; those of a variant's own are added by `add_checks`.
+# The least that options may be, by name, those of all chapters' trainings.
 _WHOLE = {
     "epochs": 1,
     "batch_size": 1,
@@ -19,8 +19,8 @@ _WHOLE = {
     "epoch_samples": 0,
     "samples": 1,
 }
-# The seeds that NumPy and PyTorch both take, for a seed of each epoch and process, too.
-LARGEST_SEED = 2**40
+_WEIGHTS = ("missed_weight", "entropy_weight")
+LARGEST_SEED = 2**40  # each epoch and process has a seed of its own, and PyTorch takes 64 bits
 
 
 def read_options(app, sys_argv, given: dict) -> argparse.Namespace:
@@ -52,6 +52,10 @@ def check_options(options):
         raise UserError(f"--seed is {options.seed}; give a whole number from 0 to {LARGEST_SEED}")
     if not (math.isfinite(options.lr) and options.lr > 0):
         raise UserError(f"--lr is {options.lr:g}; give a learning rate above 0, such as 0.001")
+    for name in _WEIGHTS:
+        value = getattr(options, name, 0)
+        if not (math.isfinite(value) and value >= 0):
+            raise UserError(f"{flag(name)} is {value:g}; give a number of at least 0")
     for name in ("comment", "tb_prefix"):
         value = getattr(options, name)
         if value is not None and (not value or value.startswith(".") or set(value) & set('/\\:*?"<>|')):

@@ -81,9 +81,5 @@ class LunaTrainingApp(training.LunaTrainingApp):
         return val_metrics["pr/f1_score"]
 
 
-# Where both chapters' trainings are used side by side, this one goes by the name of what it adds.
-BalancedLunaTrainingApp = LunaTrainingApp
-
-
 if __name__ == "__main__":
     main_guard(lambda: LunaTrainingApp().main() and None)

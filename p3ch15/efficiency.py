@@ -17,7 +17,7 @@ from torch.nn.utils import prune
 
 from p2ch11.model import LunaModel
 from p2ch11.training import load_weights
-from p2ch12.training import BalancedLunaTrainingApp
+from p2ch12.training import LunaTrainingApp
 from p3ch15.chatter import quiet
 from p3ch15.evaluation import (
     area,
@@ -44,7 +44,7 @@ def small_model() -> LunaModel:
     return load_weights(LunaModel(conv_channels=SMALL_CHANNELS), SMALL_WEIGHTS).eval()
 
 
-class SmallLunaTrainingApp(BalancedLunaTrainingApp):
+class SmallLunaTrainingApp(LunaTrainingApp):
     """Chapter 12's training of the smaller design."""
 
     chapter = "p3ch15"

@@ -14,6 +14,7 @@ from scipy import ndimage
 from p2ch09.phantom import make_patient
 from p2ch10.dsets import getCt, xyz2irc
 from p2ch11.training import load_weights
+from p2ch12.augment import Strengths
 from p2ch13 import lessons
 from p2ch13.benchmark import SHIPPED
 from p2ch13.dsets import (
@@ -29,6 +30,7 @@ from p2ch13.lungs import Lungs, body_window
 from p2ch13.model import SegmentationAugmentation, UNetWrapper
 from p2ch13.segment import segment, segment_plainly, trusted
 from p2ch13.training import SegmentationTrainingApp, overlay
+from util.errors import UserError
 
 PUBLISHED = json.loads((Path(__file__).parent / "published_checkpoints.json").read_text())
 
@@ -122,6 +124,21 @@ def test_dice_loss_by_hand(clean_output):
     prediction = torch.stack([label[0], torch.zeros(1, 4, 4), torch.ones(1, 4, 4)])
     expected = [0, 1 - 1 / 9, 1 - (2 * 8 + 1) / (16 + 8 + 1)]
     torch.testing.assert_close(app.diceLoss(prediction, label), torch.tensor(expected))
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [(["--samples", "0"], "--samples is 0"), (["--missed-weight", "nan"], "--missed-weight is nan")],
+)
+def test_options_that_make_no_sense_are_one_sentence(clean_output, words, said):
+    with pytest.raises(UserError, match=said):
+        SegmentationTrainingApp(words)
+
+
+def test_one_transform_can_be_asked_for(clean_output):
+    app = SegmentationTrainingApp(["--augment-flip", "--device", "cpu"])
+    assert app.augmentation_model.strengths == Strengths(flip=True)
+    assert SegmentationTrainingApp(["--device", "cpu"]).augmentation_model is None
 
 
 def test_metrics_are_areas(clean_output):
