@@ -70,7 +70,7 @@ class Slice:
 def dicom_files(folder) -> list[Path]:
     """The files of a DICOM folder: its own, or where it has no DICOM file itself, those of all folders below."""
     own = sorted(path for path in Path(folder).iterdir() if _may_be(path))
-    if any(_is_dicom(path) for path in own):
+    if any(is_dicom(path) for path in own):
         return own
     below = []
     for path in sorted(Path(folder).rglob("*")):
@@ -87,7 +87,7 @@ def _may_be(path):
     return path.is_file() and not path.name.startswith(".") and path.name.upper() != "DICOMDIR"
 
 
-def _is_dicom(path) -> bool:
+def is_dicom(path) -> bool:
     """DICM behind 128 bytes; or, as of old archives, a first element of group 2 or 8 right away."""
     with open(path, "rb") as file:
         start = file.read(132)
@@ -103,7 +103,7 @@ def read_slices(folder) -> list[Slice]:
 
     slices = []
     for path in dicom_files(folder):
-        if not _is_dicom(path):
+        if not is_dicom(path):
             continue
         try:
             header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=TAGS, force=True)

@@ -108,6 +108,10 @@ def _header(path):
     first, *more = fields["ElementDataFile"].split() or [""]
     if first == "LIST":  # one name a line, to the end
         fields["LIST"] = data[start:].decode("utf-8", "replace")
+    elif first.upper() != "LOCAL" and data[start:].strip(b"\0 \t\r\n"):
+        raise UserError(
+            f"the header of '{called(path)}' goes on after ElementDataFile, which must be its last line"
+        )
     return fields, start
 
 
@@ -175,8 +179,8 @@ def _data_files(fields, path):
         # A header from elsewhere must not make this machine read any file it likes.
         if not parts or ".." in parts or parts[0] == "/" or ":" in parts[0]:
             raise UserError(
-                f"'{called(path)}' names the data file '{name[:60]}', which is not beside it; "
-                "put both into one folder and write the plain name"
+                f"'{called(path)}' names the data file '{parts[-1][:60] if parts else ''}' in another "
+                "folder, not beside it; put both into one folder and write the plain name"
             )
     return [path.parent / PurePosixPath(name.replace("\\", "/")) for name in names]
 

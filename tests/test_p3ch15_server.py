@@ -578,6 +578,7 @@ def archive_of(path, files):
     return path
 
 
+RAW = ("a.raw", bytes(16))
 HEADER = "NDims = 3\nDimSize = {0} {0} {0}\nElementType = MET_SHORT\nElementSpacing = 1 1 1\n"
 
 
@@ -596,13 +597,15 @@ def link(name):
         ([("..\\a.mhd", "x")], "outside"),
         ([("C:a.mhd", "x")], "outside"),
         ([(link("a.raw"), "/etc/passwd")], "links"),
-        ([("a.mhd", HEADER.format(2) + "ElementDataFile = /etc/passwd\n")], "no .raw"),
-        ([("a.mhd", HEADER.format(2) + "ElementDataFile = ../secret.raw\n")], "no .raw"),
-        ([("a.mhd", HEADER.format(2) + "ElementDataFile = LOCAL\n")], "no .raw"),
+        ([("a.mhd", HEADER.format(2) + "ElementDataFile = /etc/passwd\n")], "not beside it"),
+        ([("a.mhd", HEADER.format(2) + "ElementDataFile = ../secret.raw\n")], "not beside it"),
+        ([("a.mhd", HEADER.format(2) + "ElementDataFile = LOCAL\n")], "announces 16"),
         ([("a.mhd", HEADER.format(9999) + "ElementDataFile = a.raw\n"), ("a.raw", b"x")], "at most"),
-        ([("a.mhd", HEADER.format(2) + "ElementDataFile = a.raw\n"), ("a.raw", b"x")], "cannot be read"),
-        ([("a.mhd", HEADER.format(2).replace("1 1", "1;1") + "ElementDataFile = a.raw"), ("a.raw", b"")], "unusual"),
-        ([("a.mhd", "x" * 70_000), ("a.raw", b"x")], "too long"),
+        ([("a.mhd", HEADER.format(2) + "ElementDataFile = a.raw\n"), ("a.raw", b"x")], "announces 16"),
+        ([("a.mhd", HEADER.format(2).replace("1 1", "1;1") + "ElementDataFile = a.raw"), RAW], "not 3 numbers"),
+        ([("a.mhd", HEADER.format(2) + "ElementDataFile = a.raw\nElementDataFile = b.raw"), RAW], "last line"),
+        ([("a.mhd", "ElementShift = 3\n" + HEADER.format(2) + "ElementDataFile = a.raw"), RAW], "not known"),
+        ([("a.mhd", "x" * 70_000), ("a.raw", b"x")], "no readable header"),
         ([("a.mhd", "x"), ("b.mhd", "x")], "several"),
         ([("bomb.dcm", bytes(20_000_000))], "unpacks to more"),
         ([(f"{n}.dcm", b"") for n in range(30)], "at most 20"),
@@ -626,18 +629,21 @@ def test_archives_that_are_refused(tmp_path, files, reason):
     assert not (folder / "scan.mhd").exists()
 
 
-def test_header_of_a_stranger_is_written_anew(tmp_path):
-    """Two lines name the voxels: which one a reader takes must not matter."""
+def test_an_archive_is_read_as_the_command_line_reads_its_files(tmp_path):
     from p2ch10.scans import read_volume
     from p3ch15.server.reader import read_upload
 
-    voxels = np.arange(27, dtype="<i2").reshape(3, 3, 3)
-    header = HEADER.format(3) + "ElementDataFile = a.raw\nElementDataFile = /etc/passwd\nPosition = 1 2 3\n"
-    archive_of(tmp_path / "upload", [("x/my scan.mhd", header), ("x/a.raw", voxels.tobytes())])
-    assert read_upload(tmp_path / "upload", tmp_path) == {"name": "my_scan"}
+    voxels = np.linspace(-1000, 1000, 64).astype(">i2").reshape(4, 4, 4)
+    header = (
+        "NDims = 3\nDimSize = 4 4 4\nElementType = MET_SHORT\nElementSize = 2 1 1\nPosition = 1 2 3\n"
+        "ElementByteOrderMSB = True\nHeaderSize = -1\nElementDataFile = a.raw\n"
+    )
+    archive_of(tmp_path / "upload", [("x\\my scan.MHD", header), ("x\\a.raw", b"other" + voxels.tobytes())])
+    assert read_upload(tmp_path / "upload", tmp_path) == {"name": "my_scan", "series_uid": "", "notes": []}
     volume = read_volume(tmp_path / "scan.mhd")
     assert (volume.hu == voxels).all()
     assert volume.origin_xyz == (1, 2, 3)
+    assert volume.spacing_xyz == (2, 1, 1)
 
 
 # --- the page, in a browser ------------------------------------------------------------------------

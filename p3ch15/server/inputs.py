@@ -64,15 +64,25 @@ def _from_json(data):
 
 
 def kind_of_upload(start: bytes) -> str:
-    """ "zip" or "nii.gz", by the first bytes of an uploaded scan; `UserError` for anything else."""
+    """ "zip", "nii.gz", "nii", "nrrd", "mha" or "dcm", by the first bytes; `UserError` for anything else."""
     if start[:4] == b"PK\x03\x04":
         return "zip"
     if start[:3] == b"\x1f\x8b\x08":
         return "nii.gz"
-    raise UserError("send a scan as .nii.gz, or as a .zip of .mhd with .raw or .zraw, or of DICOM files")
+    if start[:4] in (b"\x5c\x01\0\0", b"\0\0\x01\x5c", b"\x1c\x02\0\0", b"\0\0\x02\x1c"):
+        return "nii"
+    if start[:6] == b"NRRD00":
+        return "nrrd"
+    if start[128:132] == b"DICM":
+        return "dcm"
+    if b"NDims" in start and b"=" in start:
+        return "mha"
+    raise UserError(
+        "send a scan as .nii.gz, .nrrd or .mha, or as a .zip of .mhd with .raw or .zraw, or of DICOM files"
+    )
 
 
 def plain_name(name) -> str:
     """A file's name, for people: no folders, no ending, letters, digits and a few signs, at most 80."""
-    stem = re.sub(r"\.(mhd|nii\.gz|zip)$", "", PurePosixPath(name).name, flags=re.IGNORECASE)
+    stem = re.sub(r"\.(mhd|mha|nii|nii\.gz|nrrd|dcm|zip)$", "", PurePosixPath(name).name, flags=re.IGNORECASE)
     return re.sub(r"[^\w.-]", "_", stem, flags=re.ASCII)[:80] or "scan"

@@ -166,9 +166,10 @@ class ScanJobs:
 
     def _analyse(self, job):
         job.stage, job.share = "reading", 0.02
-        job.name = self._read(job)["name"] or job.name
+        said = self._read(job)
+        job.name = said["name"] or job.name
         ct = Ct(self.path(job, "scan.mhd"))
-        ct.series_uid = job.name
+        ct.series_uid, ct.notes = said["series_uid"] or job.name, tuple(said["notes"])
 
         def watch(stage, share):
             begin, length = (0.1, 0.7) if stage == "segmentation" else (0.8, 0.12)

@@ -11,116 +11,119 @@ read gives one sentence and exit status 2.
 import argparse
 import contextlib
 import json
-import re
 import stat
 import struct
 import zipfile
 from pathlib import Path, PurePosixPath
 
-import numpy as np
 import SimpleITK as sitk
 
-from p2ch10.scans import read_volume
+from p2ch10.dicom_files import is_dicom
+from p2ch10.reading import SUFFIXES, read_volume, suffix_of
 from p3ch15.server.inputs import kind_of_upload, plain_name
 from util.errors import UserError, main_guard
 
 MAX_VOXELS = 512 * 512 * 1000
 MAX_FILES = 4000
 CPU_SECONDS = 120
-# The fields of a MetaImage header that a scan needs; the others are not passed on.
-_MHD_FIELDS = (
-    "NDims", "DimSize", "ElementType", "ElementSpacing", "Offset", "TransformMatrix",
-    "BinaryDataByteOrderMSB", "CompressedData", "CompressedDataSize",
-)  # fmt: skip
-_OTHER_NAMES = {
-    "Position": "Offset",
-    "Origin": "Offset",
-    "Rotation": "TransformMatrix",
-    "Orientation": "TransformMatrix",
-    "ElementByteOrderMSB": "BinaryDataByteOrderMSB",
-}
+LONGEST_NAME = 200
 
 
 def read_upload(upload, folder, max_voxels=MAX_VOXELS, max_files=MAX_FILES) -> dict:
-    """Turn an uploaded file into `folder`/scan.mhd and scan.raw (int16); answers `{"name": …}`, "" if unknown.
+    """Turn an uploaded file into `folder`/scan.mhd and scan.raw (int16).
 
-    Nothing is written outside `folder`. Raises `UserError` for what is no scan or too large.
+    Answers `{"name": …, "series_uid": …, "notes": […]}`: the scan's name ("" if unknown), the series UID of
+    DICOM (else ""), and how the scan was read. The reader is chapter 10's, as on the command line. Nothing is
+    written outside `folder`. Raises `UserError` for what is no scan or too large.
     """
     folder = Path(folder)
     with open(upload, "rb") as file:
-        kind = kind_of_upload(file.read(4))
+        kind = kind_of_upload(file.read(512))
     opened = folder / "opened"
     opened.mkdir()
-    name = ""
+    notes = []
     if kind == "zip":
-        path, name = _unzip(upload, opened, max_files, max_bytes=8 * max_voxels)
+        path, name = _unzip(upload, opened, max_files, 8 * max_voxels, notes)
     else:
-        path = opened / "scan.nii.gz"
+        path, name = opened / f"scan.{kind}", ""
         path.hardlink_to(upload)
-    if path.is_file():
-        _check_size(path, max_voxels)
-    volume = read_volume(path)
-    if volume.hu.size > max_voxels:
-        raise UserError(f"the scan has {volume.hu.size:,} voxels; at most {max_voxels:,} are taken")
-    image = volume.geometry.to_itk(np.ascontiguousarray(volume.hu))
-    sitk.WriteImage(image, str(folder / "scan.mhd"), useCompression=False)
-    return {"name": name}
-
-
-def _check_size(path, max_voxels):
-    """Ask the header before any memory is taken."""
-    sitk.ProcessObject.SetGlobalWarningDisplay(False)
-    reader = sitk.ImageFileReader()
-    reader.SetFileName(str(path))
+        path = opened if kind == "dcm" else path
     try:
-        reader.ReadImageInformation()
-    except RuntimeError as error:
-        raise UserError("the scan has no readable header; save it again") from error
-    voxels = 1
-    for size in reader.GetSize():
-        voxels *= size
-    if not 0 < voxels <= max_voxels:
-        raise UserError(f"the scan has {voxels:,} voxels; at most {max_voxels:,} are taken")
+        volume = read_volume(path, max_voxels=max_voxels)
+    except UserError as error:
+        raise UserError(_without_folders(str(error), folder)) from error
+    image = volume.geometry.to_itk(volume.hu)
+    sitk.WriteImage(image, str(folder / "scan.mhd"), useCompression=False)
+    notes = [_without_folders(note, folder) for note in (*notes, *volume.notes)]
+    return {"name": name, "series_uid": volume.series_uid if path.is_dir() else "", "notes": notes}
 
 
-def _unzip(upload, folder, max_files, max_bytes):
-    """The path of the scan in an archive and the scan's name. Files get names of our own choosing."""
+def _without_folders(sentence, folder):
+    """A sentence about the client's files; where they lie on this machine is nobody's business."""
+    return sentence.replace(f"{folder.name}/opened", "the upload").replace("opened/", "")
+
+
+def _unzip(upload, folder, max_files, max_bytes, notes):
+    """(the path of the scan in an archive, the scan's name)."""
     try:
         with zipfile.ZipFile(upload) as archive:
-            return _extract(archive, folder, max_files, max_bytes)
+            _extract(archive, folder, max_files, max_bytes)
     except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, struct.error, OSError) as error:
         raise UserError("the .zip file is damaged, encrypted or of an unusual kind; pack it again") from error
     except (ValueError, zipfile.zlib.error) as error:
         raise UserError("the .zip file is damaged; pack it again") from error
+    return _scan_in(folder, notes)
+
+
+def _scan_in(folder, notes):
+    """(the file or folder to read, the scan's name): DICOM images, where there are any, else the one scan file."""
+    while (
+        len(inside := list(folder.iterdir())) == 1 and inside[0].is_dir()
+    ):  # a folder was packed, not its files
+        folder = inside[0]
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    if not files:
+        raise UserError("the .zip file holds no files")
+    scans = [path for path in files if suffix_of(path)]
+    if any(is_dicom(path) for path in files):
+        if scans:
+            notes.append(f"read the DICOM images; set aside: {', '.join(path.name for path in scans[:4])}")
+        return folder, plain_name("dicom" if folder.name == "opened" else folder.name)
+    if not scans:
+        raise UserError(
+            f"the .zip file holds no scan; pack DICOM images, or a file that ends in {', '.join(SUFFIXES)}"
+        )
+    if len(scans) > 1:
+        raise UserError(
+            f"the .zip file holds several scans ({', '.join(path.name for path in scans[:4])}); send them one by one"
+        )
+    return scans[0], plain_name(scans[0].name)
 
 
 def _extract(archive, folder, max_files, max_bytes):
+    """Unpack under the archive's own names, after a look at each: none leads out of `folder`."""
     entries = [entry for entry in archive.infolist() if not entry.is_dir()]
     if len(entries) > max_files:
         raise UserError(f"the .zip file holds {len(entries):,} files; at most {max_files:,} are taken")
     if sum(entry.file_size for entry in entries) > max_bytes:
         raise UserError(f"the .zip file unpacks to more than {max_bytes / 1e9:.1f} GB")
     for entry in entries:
+        # Some tools write names as Windows has them.
         name = PurePosixPath(entry.filename.replace("\\", "/"))
         if name.is_absolute() or ".." in name.parts or ":" in entry.filename:
             raise UserError("the .zip file has names that point outside of it; pack it again")
         if stat.S_ISLNK(entry.external_attr >> 16):
             raise UserError("the .zip file holds links; pack the files themselves")
-    # macOS adds a folder of its own and files that start with a dot.
-    entries = [e for e in entries if not PurePosixPath(e.filename).name.startswith((".", "__MACOSX"))]
-    headers = [e for e in entries if e.filename.lower().endswith(".mhd")]
-    if len(headers) > 1:
-        raise UserError("the .zip file holds several scans; send them one by one")
-    if headers:
-        return _extract_mhd(archive, headers[0], entries, folder), plain_name(headers[0].filename)
-    nifti = [e for e in entries if e.filename.lower().endswith(".nii.gz")]
-    if len(nifti) == 1:
-        return _copy(archive, nifti[0], folder / "scan.nii.gz"), plain_name(nifti[0].filename)
-    if not entries:
-        raise UserError("the .zip file holds no files")
-    for number, entry in enumerate(entries):
-        _copy(archive, entry, folder / f"{number:05d}.dcm")
-    return folder, plain_name(str(PurePosixPath(entries[0].filename).parent.name) or "dicom")
+        if not name.parts or not str(name).isprintable() or len(str(name).encode()) > LONGEST_NAME:
+            raise UserError("the .zip file has unusual or very long names; pack it again")
+        # macOS adds a folder of its own and files that start with a dot.
+        if any(part.startswith((".", "__MACOSX")) for part in name.parts):
+            continue
+        target = folder / name
+        if target.exists():
+            raise UserError("the .zip file holds two files of one name; pack it again")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _copy(archive, entry, target)
 
 
 def _copy(archive, entry, path):
@@ -128,35 +131,6 @@ def _copy(archive, entry, path):
     with archive.open(entry) as source, open(path, "wb") as target:
         while block := source.read(2**20):
             target.write(block)
-    return path
-
-
-def _extract_mhd(archive, header, entries, folder):
-    """Write the header anew: as it came it could name any file of this machine as the scan's voxels."""
-    if header.file_size > 65536:
-        raise UserError("the .mhd header is too long")
-    fields = {}
-    for line in archive.read(header).decode("utf-8", "replace").splitlines():
-        key, equals, value = line.partition("=")
-        key = _OTHER_NAMES.get(key.strip(), key.strip())
-        if equals and key not in fields:
-            fields[key] = value.strip()
-    wanted = fields.get("ElementDataFile", "")
-    beside = str(PurePosixPath(header.filename).parent / wanted)
-    data = [e for e in entries if e.filename == beside and e is not header]
-    if not data:
-        raise UserError("the .zip file holds no .raw or .zraw file of the name that its .mhd gives")
-    _copy(archive, data[0], folder / "scan.data")
-    lines = ["ObjectType = Image", "BinaryData = True"]
-    for key in _MHD_FIELDS:
-        if key in fields:
-            if not re.fullmatch(r"[\w.+\- \t]{1,400}", fields[key]):
-                raise UserError(f"the .mhd header has an unusual {key}; save it again")
-            lines.append(f"{key} = {fields[key]}")
-    lines.append("ElementDataFile = scan.data")
-    path = folder / "scan.mhd"
-    path.write_text("\n".join(lines) + "\n", encoding="ascii")
-    return path
 
 
 def limit_process(max_voxels):
