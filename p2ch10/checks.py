@@ -1,8 +1,8 @@
 """Are these numbers Hounsfield units? (chapter 10, "Hounsfield units")
 
-Water is 0 and air is -1000 on every scanner in the world. So a chest CT has air below -500 HU and soft
-tissue around 0, and what has neither was stored in other units: raw detector values, grey levels of a
-picture, a mask, another kind of scan. Networks answer "nothing found" to those, so they are refused.
+Water is 0 and air is -1000 on every scanner in the world. So a chest CT has air below -500 HU and,
+padding apart, nothing below -1100. What is otherwise was stored in other units: raw detector values, grey
+levels of a picture, a mask, another kind of scan. Networks answer "nothing found" to those, so they are refused.
 """
 
 import numpy as np
@@ -12,8 +12,7 @@ from util.errors import UserError
 
 AIR_HU, DENSEST_HU = -1000, 1000
 BELOW_IS_AIR = -500
-SOFT_TISSUE = (-200, 300)
-LEAST_AIR, LEAST_TISSUE = 0.001, 0.01  # shares of all voxels
+LEAST_AIR = 0.001  # share of all voxels
 MOST_BELOW_AIR = 0.05  # share of voxels below -1150 that are not all the same (that would be padding)
 
 
@@ -34,10 +33,9 @@ def check_hounsfield(values, path, hint=""):
         raise UserError(f"'{called(path)}' holds no numbers; fetch it again")
     low, high = some.min(), some.max()
     air = (some < BELOW_IS_AIR).mean()
-    tissue = ((some > SOFT_TISSUE[0]) & (some < SOFT_TISSUE[1])).mean()
     below = some[some < -1150]
     strange = (below != low).mean() * len(below) / len(some) if len(below) else 0.0
-    if air >= LEAST_AIR and tissue >= LEAST_TISSUE and strange <= MOST_BELOW_AIR:
+    if air >= LEAST_AIR and strange <= MOST_BELOW_AIR:
         return
     # The extremes of all values are worth a look now that something is wrong.
     with np.errstate(invalid="ignore"):
@@ -67,7 +65,7 @@ def _likely(low, high, dtype) -> str:
         return "they look normalized; undo the normalization"
     if low > BELOW_IS_AIR:
         return "there is no air; the range may have been cut to a window, or this is no CT"
-    return "hardly any voxel is air or soft tissue; an offset or a factor may have been applied twice"
+    return "much is less dense than air; an offset or a factor may have been applied twice"
 
 
 def as_hounsfield(values) -> np.ndarray:

@@ -46,13 +46,15 @@ class Finding:
 class ScanResult:
     """What the analysis of one scan found: every candidate, most probable first.
 
-    path: what the scan is called in reports. seconds: that the analysis took.
+    path: what the scan is called in reports. seconds: that the analysis took. warnings: what limits the findings,
+    as `p2ch14.limits.limits_of` says it.
     """
 
     series_uid: str
     path: str
     seconds: float
     findings: list[Finding]
+    warnings: tuple[str, ...] = ()
 
     def nodules(self, threshold=0.5) -> list[Finding]:
         """The findings with at least this probability."""
@@ -82,9 +84,11 @@ def without_repeats(findings) -> list[Finding]:
 
 
 def print_result(result: ScanResult, threshold):
-    """One line for the scan and one for each nodule, to standard output."""
+    """One line for the scan, one for each warning and one for each nodule, to standard output."""
     nodules = result.nodules(threshold)
     print(f"{result.path}: {len(result.findings)} candidates, {len(nodules)} nodules, {result.seconds:.1f} s")
+    for warning in result.warnings:
+        print(f"  warning: {warning}")
     for nodule in nodules:
         x, y, z = nodule.center_xyz
         malignancy = "" if nodule.malignancy is None else f"  malignancy {nodule.malignancy:.2f}"
@@ -102,6 +106,7 @@ def write_json(path, results, threshold):
             "path": result.path,
             "seconds": round(result.seconds, 3),
             "candidates": len(result.findings),
+            "warnings": list(result.warnings),
             "nodules": [
                 {
                     "center_xyz": [round(c, 3) for c in nodule.center_xyz],

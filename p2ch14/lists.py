@@ -1,12 +1,12 @@
 """The lists that LUNA16's evaluation reads and that submissions are written in."""
 
-import csv
 import math
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from p2ch10.tables import read_rows, read_text
 from util.errors import UserError
 from util.paths import shown
 
@@ -52,32 +52,13 @@ def read_points(path) -> list[Point]:
 def _rows(path, columns, optional=()):
     """Yield (line, series UID, numbers) of each row: those in `columns`, then `optional` ones or None."""
     path = Path(path)
-    with _opened(path) as file:
-        reader = csv.DictReader(file)
-        try:
-            header = [name.strip() for name in reader.fieldnames or ()]
-            missing = [name for name in ("seriesuid", *columns) if name not in header]
-            if missing:
-                raise UserError(
-                    f"{shown(path)}, line 1: the column {missing[0]} is missing; "
-                    f"the first line must name seriesuid, {', '.join(columns)}"
-                )
-            reader.fieldnames = header
-            for row in reader:
-                line = reader.line_num
-                uid = (row["seriesuid"] or "").strip()
-                if not uid:
-                    raise UserError(f"{shown(path)}, line {line}: there is no series UID; correct the row")
-                values = [_number(row, name, path, line) for name in columns]
-                given = [(row.get(name) or "").strip() for name in optional]
-                values += [
-                    _number(row, name, path, line) if text else None for name, text in zip(optional, given)
-                ]
-                yield line, uid, values
-        except (csv.Error, UnicodeDecodeError) as error:
-            raise UserError(
-                f"{shown(path)}, line {reader.line_num + 1}: this is no CSV text ({error}); export the list again"
-            ) from error
+    for line, row in read_rows(path, ("seriesuid", *columns)):
+        uid = row["seriesuid"]
+        if not uid:
+            raise UserError(f"{shown(path)}, line {line}: there is no series UID; correct the row")
+        values = [_number(row, name, path, line) for name in columns]
+        values += [_number(row, name, path, line) if row.get(name) else None for name in optional]
+        yield line, uid, values
 
 
 def read_series_uids(path) -> list[str]:
@@ -87,42 +68,24 @@ def read_series_uids(path) -> list[str]:
     """
     path = Path(path)
     lines = {}
-    with _opened(path) as file:
-        try:
-            for number, line in enumerate(file, 1):
-                uid = line.strip().strip('",')
-                if not uid or (number == 1 and uid.lower() == "seriesuid"):
-                    continue
-                if not uid.replace(".", "").isdigit():
-                    raise UserError(
-                        f"{shown(path)}, line {number}: '{uid[:40]}' is no series UID; give one per line"
-                    )
-                if uid in lines:
-                    raise UserError(
-                        f"{shown(path)}, line {number}: this scan stands in line {lines[uid]} already; "
-                        "name each scan once"
-                    )
-                lines[uid] = number
-        except UnicodeDecodeError as error:
+    for number, line in enumerate(read_text(path).split("\n"), 1):
+        uid = line.strip().strip('",;')
+        if not uid or (number == 1 and uid.lower() == "seriesuid"):
+            continue
+        if not uid.replace(".", "").isdigit():
+            raise UserError(f"{shown(path)}, line {number}: '{uid[:40]}' is no series UID; give one per line")
+        if uid in lines:
             raise UserError(
-                f"{shown(path)}, line {len(lines) + 1}: this is no text; give the list again"
-            ) from error
+                f"{shown(path)}, line {number}: this scan stands in line {lines[uid]} already; name each scan once"
+            )
+        lines[uid] = number
     if not lines:
         raise UserError(f"{shown(path)}, line 1: the list names no scan; give one series UID per line")
     return list(lines)
 
 
-def _opened(path):
-    try:
-        return open(path, newline="", encoding="utf-8-sig")
-    except OSError as error:
-        raise UserError(
-            f"the list {shown(path)} cannot be read ({error.strerror}); check the path"
-        ) from error
-
-
 def _number(row, column, path, line) -> float:
-    text = row[column]
+    text = row.get(column)
     try:
         value = float(text)
     except (TypeError, ValueError):

@@ -21,6 +21,7 @@ from p2ch10.dsets import CandidateInfoTuple, Ct, LunaDataset, getCt, is_series_u
 from p2ch10.scans import load_scan
 from p2ch12.metrics import precision_recall_f1, roc_auc
 from p2ch13.dsets import Luna2dSegmentationDataset
+from p2ch14.dicom_seg import write_dicom_seg
 from p2ch14.dsets import series_of
 from p2ch14.findings import print_result, write_csv, write_json, write_marks, write_mask
 from p2ch14.grouping import WAYS
@@ -134,18 +135,22 @@ class NoduleAnalysisApp:
         points = read_points(args.candidates) if args.candidates else None
         results, sections = [], []
         for number, name in enumerate(names, 1):
-            ct, called = open_scan(name)
+            ct, called = open_scan(name, args.series)
+            ct.series_uid = distinct_name(ct.series_uid, name, [result.series_uid for result in results])
             result = self.analyse(ct, called, points)
             print_result(result, self.threshold)
             if args.report:
                 from p2ch14.report import scan_section
 
                 sections.append(scan_section(ct, result, self.threshold))
-            if args.mask:
-                path = args.mask
-                if len(names) > 1:
-                    path = f"{path.removesuffix('.nii.gz')}.{number}.{result.series_uid}.nii.gz"
-                write_mask(path, ct, result.nodules(self.threshold))
+            for path, suffix, write in (
+                (args.mask, ".nii.gz", write_mask),
+                (args.dicom_seg, ".dcm", write_dicom_seg),
+            ):
+                if path and len(names) > 1:
+                    path = f"{path.removesuffix(suffix)}.{number}.{result.series_uid}{suffix}"
+                if path:
+                    write(path, ct, result.nodules(self.threshold))
             results.append(result.without_voxels())
         if args.run_validation:
             print_validation(results, self.threshold)
@@ -223,11 +228,23 @@ def print_judged(judged, count):
         )
 
 
-def open_scan(name) -> tuple[Ct, str]:
-    """The scan behind a path or a series UID, and how to call it in a report."""
+def open_scan(name, series=None) -> tuple[Ct, str]:
+    """The scan behind a path or a series UID, and how to call it in a report.
+
+    series: which one, in a DICOM folder of several.
+    """
     if is_series_uid(name):
         return getCt(name), name
-    return load_scan(name), shown(name)
+    return load_scan(name, series), shown(name)
+
+
+def distinct_name(series_uid, path, taken) -> str:
+    """The series UID of a scan, told apart from those `taken`: files of one name may lie in several folders."""
+    if series_uid not in taken or is_series_uid(path):
+        return series_uid
+    named = f"{Path(path).resolve().parent.name}-{series_uid}"
+    numbers = (f"{named}-{number}" for number in range(2, len(taken) + 3))
+    return next(name for name in (named, *numbers) if name not in taken)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -239,6 +256,7 @@ def parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("scans", nargs="*", metavar="SCAN")
+    add("--series", metavar="UID", help="which scan of a DICOM folder that holds several")
     add("--run-validation", action="store_true", help="analyse and score the held-out scans")
     add("--include-train", action="store_true", help="with --run-validation: the scans of the training, too")
     add("--val-stride", type=int, default=5, help="as in training")
@@ -267,6 +285,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="F",
         help="write the nodules' voxels as .nii.gz; with several scans one file for each",
     )
+    add("--dicom-seg", metavar="F", help="likewise as a DICOM Segmentation (.dcm), for scans read from DICOM")
     return parser
 
 
@@ -274,9 +293,11 @@ def _check(args):
     """One sentence for what cannot be done."""
     if args.mask and not args.mask.endswith(".nii.gz"):
         raise UserError(f"--mask {Path(args.mask).name}: the name must end in .nii.gz")
-    if args.candidates and args.mask:
+    if args.dicom_seg and not args.dicom_seg.endswith(".dcm"):
+        raise UserError(f"--dicom-seg {Path(args.dicom_seg).name}: the name must end in .dcm")
+    if args.candidates and (args.mask or args.dicom_seg):
         raise UserError(
-            "--mask needs marked voxels, and given places have none; leave out --mask or --candidates"
+            "--mask and --dicom-seg need marked voxels, and given places have none; leave them or --candidates out"
         )
     if args.candidates and args.run_validation:
         raise UserError(

@@ -15,6 +15,7 @@ from p2ch13.model import UNetWrapper
 from p2ch13.segment import segment
 from p2ch14.findings import Finding, ScanResult, without_repeats
 from p2ch14.grouping import beside_lungs, group_voxels
+from p2ch14.limits import limits_of
 from p2ch14.resampling import resampled_crop
 from p2ch14.second_classifier import SMALL_CROP_IRC, SecondClassifier, ensemble
 from p2ch14.size import with_size
@@ -100,7 +101,8 @@ class NodulePipeline:
         findings.sort(key=lambda finding: -finding.logit)
         if self.grouping == "split":
             findings = without_repeats(findings)
-        return ScanResult(ct.series_uid, str(path), time.perf_counter() - start, findings)
+        warnings = limits_of(ct, lungs)
+        return ScanResult(ct.series_uid, str(path), time.perf_counter() - start, findings, warnings)
 
     def segment_ct(self, ct: Ct, lungs=None, batch_size=None) -> np.ndarray:
         """Suspicious voxels of a scan, bool (I, R, C), of the scan's shape: chapter 13's `segment`.
@@ -143,7 +145,8 @@ class NodulePipeline:
         ]
         self._fill_in_logits(ct, findings)
         self.judge_malignancy(ct, findings)
-        return ScanResult(ct.series_uid, str(path), time.perf_counter() - start, findings)
+        seconds = time.perf_counter() - start
+        return ScanResult(ct.series_uid, str(path), seconds, findings, limits_of(ct))
 
     def classify_candidates(self, ct: Ct, findings):
         """Fill in each finding's logit and, with a malignancy network, a nodule's malignancy."""

@@ -35,6 +35,7 @@ def scan_section(ct, result, threshold, truth=""):
         "nodules_count": len(nodules),
         "threshold": threshold,
         "truth": truth,
+        "warnings": result.warnings,
         "rows": nodules,
         "overview": overview_picture(ct, nodules),
         "pictures": [

@@ -283,7 +283,7 @@ def test_json_and_csv_have_the_documented_schema(tmp_path, small_scan):
     result = result_of(load_scan(small_scan))
     write_json(tmp_path / "n.json", [result], 0.5)
     (scan,) = json.loads((tmp_path / "n.json").read_text())["scans"]
-    assert set(scan) == {"series_uid", "path", "seconds", "candidates", "nodules"}
+    assert set(scan) == {"series_uid", "path", "seconds", "candidates", "warnings", "nodules"}
     assert scan["candidates"] == 2
     assert scan["nodules"] == [
         {"center_xyz": [1.0, 2.0, 3.0], "diameter_mm": 16.2, "probability": 0.93, "malignancy": 0.4}

@@ -40,7 +40,8 @@ class Job:
     """One uploaded scan. state: waiting, running, done or failed; share: of the work done, 0 to 1.
 
     scan: what the viewer must know (`slices`, `rows`, `columns`, `row_mm`, `column_mm`, `z_mm`).
-    findings: the nodules, each with its place in the pictures that `pictures.slice_png` draws.
+    findings: the nodules, each with its place in the pictures that `pictures.slice_png` draws. warnings: what
+    limits them.
     """
 
     number: str
@@ -53,6 +54,7 @@ class Job:
     seconds: float | None = None
     scan: dict | None = None
     findings: list[dict] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
 
     @property
     def is_finished(self):
@@ -181,7 +183,7 @@ class ScanJobs:
         job.stage, job.share = "report", 0.94
         write_report(self.path(job, "report.html"), [scan_section(ct, result, threshold)])
         write_json(self.path(job, "findings.json"), [result], threshold)
-        job.scan = describe(ct)
+        job.scan, job.warnings = describe(ct), list(result.warnings)
         job.findings = [place(ct, job.scan, nodule) for nodule in result.nodules(threshold)]
 
     def _read(self, job):

@@ -87,6 +87,12 @@ function show(state) {
   element("summary").textContent = count === 0 ? "No nodule found" : `${count} finding${count > 1 ? "s" : ""}`;
   element("name").textContent = `${job.name}, ${scan.slices} slices, analysed in ${job.seconds.toFixed(1)} s`;
   element("findings").replaceChildren(...findings.map(row));
+  element("warnings").replaceChildren(...job.warnings.map((sentence) => {
+    const item = document.createElement("li");
+    item.textContent = sentence;
+    return item;
+  }));
+  element("warnings").hidden = job.warnings.length === 0;
   element("report").href = `/scans/${number}/report.html`;
   element("json").href = `/scans/${number}/findings.json`;
   element("result").hidden = false;
