@@ -19,7 +19,8 @@ class LunaDataset(dsets.LunaDataset):
     """Chapter 10's `LunaDataset` that can be balanced, and augment what it gives.
 
     ratio_int: 0 takes candidates as they come; r > 0 gives r others for each nodule, drawn in order and
-    repeated as needed; an epoch then has every other once. augmentation_dict: "flip" and "rotate" (bool),
+    repeated as needed; an epoch then has every other once, or `least_length` items (an attribute) where that
+    is more. augmentation_dict: "flip" and "rotate" (bool),
     "offset" and "scale" (shares), "noise" (HU), as in `p2ch12.augment.Strengths`; the training augments on
     the device instead, which is faster. The rest as in chapter 10. Raises `UserError` where balancing lacks
     a class, `ValueError` for a negative ratio or another augmentation.
@@ -43,6 +44,7 @@ class LunaDataset(dsets.LunaDataset):
         self.ratio_int = ratio_int
         self.augmentation_dict = augmentation_dict or {}
         self.strengths = strengths_of(self.augmentation_dict)
+        self.least_length = 0
         self._first_order = {}
         if ratio_int and not (self.pos_list and self.negative_list):
             raise UserError(
@@ -67,7 +69,7 @@ class LunaDataset(dsets.LunaDataset):
     def __len__(self):
         if self.ratio_int:
             turns = -(-len(self.negative_list) // self.ratio_int)
-            return (self.ratio_int + 1) * turns
+            return max((self.ratio_int + 1) * turns, self.least_length)
         return len(self.candidateInfo_list)
 
     def candidate_at(self, ndx) -> CandidateInfoTuple:

@@ -41,6 +41,7 @@ class LunaTrainingApp(training.LunaTrainingApp):
         kind now and then, and a young network would spend its steps on following that up and down.
         """
         dataset = with_nodules(dataset, "training")
+        dataset.least_length = self.cli_args.epoch_samples
         return self.make_loader(dataset, shuffle=not self.cli_args.balanced, is_even=True)
 
     def doTraining(self, epoch_ndx, train_dl):

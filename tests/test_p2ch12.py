@@ -184,6 +184,30 @@ def test_balanced_items_come_one_nodule_to_ratio_others_and_show_every_other(rat
 def test_a_balanced_epoch_is_as_long_as_asked():
     dataset = LunaDataset(ratio_int=1, candidateInfo_list=some_candidates(others=6000))
     assert len(dataset) == 12000
+    dataset.least_length = 20001
+    assert [dataset.candidate_at(n).isNodule_bool for n in range(20001)] == [n % 2 == 0 for n in range(20001)]
+
+
+@pytest.mark.parametrize("asked", [24, 100])
+def test_a_balanced_training_sees_as_many_samples_as_asked(clean_output, monkeypatch, asked):
+    def items(self, indices):
+        return [(torch.zeros(1), torch.zeros(1), str(n), torch.zeros(1)) for n in indices]
+
+    monkeypatch.setattr(LunaDataset, "__getitems__", items)
+    seen = []
+
+    class Counting(LunaTrainingApp):
+        def initTrainDl(self):
+            infos = some_candidates(others=20)
+            return self.make_train_loader(LunaDataset(ratio_int=1, candidateInfo_list=infos))
+
+        def computeBatchLoss(self, batch_ndx, batch_tup, batch_size, metrics_g):
+            seen.extend(batch_tup[2])
+            return sum(parameter.sum() for parameter in self.model.parameters())
+
+    app = Counting(balanced=True, epoch_samples=asked, batch_size=4, device="cpu")
+    app.doTraining(1, app.initTrainDl())
+    assert len(seen) == asked
 
 
 def test_shuffling_reorders_a_balanced_dataset_only():
