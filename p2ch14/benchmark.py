@@ -131,6 +131,7 @@ def measure(path, device=None, paths=()):
 
 
 def main(arguments=None):
+    """The command."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -218,6 +218,7 @@ def write_plot(path, froc: Froc):
 
 
 def print_froc(froc: Froc):
+    """Counts, sensitivities and CPM, to standard output."""
     print(
         f"{froc.scans:,} scans, {froc.nodules:,} nodules; {froc.hits:,} found at the laxest threshold, "
         f"{froc.false_positives:,} false positives, {froc.ignored:,} marks count neither way"
@@ -230,6 +231,7 @@ def print_froc(froc: Froc):
 
 
 def main(arguments=None):
+    """The command. Raises `UserError` for options and lists that make no sense."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -28,6 +28,7 @@ THRESHOLD_SCANS = 8
 
 
 def main(arguments=None):
+    """The whole job; see above."""
     parser = argparse.ArgumentParser(prog="course.py run", description=__doc__.splitlines()[0])
     parser.add_argument("--segmentation-epochs", type=int, default=10)
     parser.add_argument("--classification-epochs", type=int, default=2)
@@ -45,7 +46,32 @@ def main(arguments=None):
 
     step("Patients")
     fill_store(scan_paths(), processes=2)
-    # last.state is used, not best.state: choosing the best epoch would tune on the scans reported below.
+    segmentation, classification = train_both(options, step)
+    step("Threshold: chosen on training scans, at four false positives per scan")
+    grouping = {"grouping": OWN_GROUPING.grouping, "mask_threshold": OWN_GROUPING.mask_threshold}
+    pipeline = NodulePipeline(
+        segmentation.folder / "last.state", classification.folder / "last.state", **grouping
+    )
+    truth, irrelevant = truth_by_series(), irrelevant_findings()
+    seen = series_of(VAL_STRIDE, held_out=False)[:THRESHOLD_SCANS]
+    pipeline.threshold = threshold_for(
+        [pipeline.analyse(getCt(uid), uid).without_voxels() for uid in seen], truth, irrelevant=irrelevant
+    )
+    print(f"a finding counts as a nodule from a probability of {pipeline.threshold:.3f}")
+    if options.ship:
+        save_with_settings(SHIPPED_SEGMENTATION, segmentation.model, **grouping)
+        save_with_settings(SHIPPED_CLASSIFIER, classification.model, threshold=round(pipeline.threshold, 4))
+    step("Analysis of scans that neither network was trained on")
+    analyse_held_out(pipeline, series_of(VAL_STRIDE)[: options.scans], truth, irrelevant)
+    report = shown(output_root() / "report.html")
+    step(f"Done. Open {report} in a browser; nodules.json and nodules.csv lie beside it")
+
+
+def train_both(options, step):
+    """The trainings of both networks, carried on or begun; `step` is called with what comes next.
+
+    Their last states are used, not the best: choosing the best epoch would tune on the scans reported later.
+    """
     # Trained on other patients, the weights of an earlier run would not do: hence the data's name.
     comment = f"main-job-{luna.path().name}"
     common = {"val_stride": VAL_STRIDE, "augmented": True, "val_every": 0, "comment": comment}
@@ -67,44 +93,28 @@ def main(arguments=None):
         batch_size=16,
         balanced=True,
     )
+    return segmentation, classification
 
-    step("Threshold: chosen on training scans, at four false positives per scan")
-    grouping = {"grouping": OWN_GROUPING.grouping, "mask_threshold": OWN_GROUPING.mask_threshold}
-    pipeline = NodulePipeline(
-        segmentation.folder / "last.state", classification.folder / "last.state", **grouping
-    )
-    truth, irrelevant = truth_by_series(), irrelevant_findings()
-    seen = [
-        pipeline.analyse(getCt(uid), uid) for uid in series_of(VAL_STRIDE, held_out=False)[:THRESHOLD_SCANS]
-    ]
-    pipeline.threshold = threshold = threshold_for(seen, truth, irrelevant=irrelevant)
-    print(f"a finding counts as a nodule from a probability of {threshold:.3f}")
-    if options.ship:
-        save_with_settings(SHIPPED_SEGMENTATION, segmentation.model, **grouping)
-        save_with_settings(SHIPPED_CLASSIFIER, classification.model, threshold=round(threshold, 4))
 
-    step("Analysis of scans that neither network was trained on")
+def analyse_held_out(pipeline, series, truth, irrelevant):
+    """Analyse the scans `series`, print their scores, and write the report and both lists."""
     results, sections = [], []
-    for uid in series_of(VAL_STRIDE)[: options.scans]:
+    for uid in series:
         ct = getCt(uid)
         result = pipeline.analyse(ct, f"scan …{uid[-12:]}")
-        results.append(result)
-        print_result(result, threshold)
-        score = score_scan(result.findings, truth[uid], threshold, irrelevant.get(uid, ()))
+        print_result(result, pipeline.threshold)
+        score = score_scan(result.findings, truth[uid], pipeline.threshold, irrelevant.get(uid, ()))
         told = (
             f"Annotated nodules: {len(truth[uid])}. Found {score.found}, filtered out by the classifier "
             f"{score.filtered}, missed {score.missed}; false positives {score.false_positives}."
         )
-        sections.append(scan_section(ct, result, threshold, told))
-    print_validation(results, threshold)
-
+        sections.append(scan_section(ct, result, pipeline.threshold, told))
+        results.append(result.without_voxels())
+    print_validation(results, pipeline.threshold)
     output = output_root()
-    write_json(output / "nodules.json", results, threshold)
+    write_json(output / "nodules.json", results, pipeline.threshold)
     write_csv(output / "nodules.csv", results)
     write_report(output / "report.html", sections)
-    step(
-        f"Done. Open {shown(output / 'report.html')} in a browser; nodules.json and nodules.csv lie beside it"
-    )
 
 
 if __name__ == "__main__":

@@ -162,6 +162,7 @@ def compare(dataset, scores, draws=2000, seed=0) -> dict:
 
 
 def print_comparison(comparisons):
+    """What `compare` answers, as a table, to standard output."""
     print(f"{'':24} {'nodules':>13}  {'AUC':>6}  {'diameter':>8}  {'difference (95 % interval)':>28}")
     for name, parts in comparisons.items():
         for which, one in parts.items():
@@ -173,6 +174,7 @@ def print_comparison(comparisons):
 
 
 def main(arguments=None):
+    """The command."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

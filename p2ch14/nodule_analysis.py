@@ -10,84 +10,71 @@ of looking for some themselves; a file's series UID is its name without the endi
 For learning about deep learning; this is no medical device.
 """
 
-import argparse
 import math
 from pathlib import Path
 
 import torch
-from torch.utils.data import DataLoader
 
-from p2ch10.dsets import CandidateInfoTuple, Ct, LunaDataset, getCt, is_series_uid
+from p2ch10.dsets import CandidateInfoTuple, Ct, getCt, is_series_uid
 from p2ch10.scans import load_scan
 from p2ch12.metrics import precision_recall_f1, roc_auc
-from p2ch13.dsets import Luna2dSegmentationDataset
+from p2ch14.apps import PipelineApp
 from p2ch14.dicom_seg import write_dicom_seg
-from p2ch14.dsets import series_of
 from p2ch14.findings import print_result, write_csv, write_json, write_marks, write_mask
-from p2ch14.grouping import WAYS
 from p2ch14.lists import read_points
-from p2ch14.pipeline import NodulePipeline
 from p2ch14.scoring import Detection, print_validation
 from p2ch14.scoring import match_and_score as match_and_score
 from p2ch14.scoring import print_confusion as print_confusion
-from p2ch14.weights import SHIPPED_CLASSIFIER, SHIPPED_MALIGNANCY, SHIPPED_SEGMENTATION
 from util.errors import UserError, main_guard
 from util.paths import shown
 
-NETWORKS = ("LunaModel",)
 
-
-class NoduleAnalysisApp:
+class NoduleAnalysisApp(PipelineApp):
     """The command: `NodulePipeline` for every scan asked for, and what is written of it.
 
-    sys_argv: the command line as a list, or None for this process's own. `segmentCt`,
-    `groupSegmentationOutput` and `classifyCandidates` are the pipeline's three steps under the book's names.
-    Raises `UserError` for options that do not go together, and for weights that are missing or of another model.
+    `segmentCt`, `groupSegmentationOutput` and `classifyCandidates` are the pipeline's three steps under the book's
+    names. Arguments as for `PipelineApp`.
     """
 
     def __init__(self, sys_argv=None):
-        self.cli_args = parser().parse_args(sys_argv)
-        _check(self.cli_args)
-        self.initModels()
-
-    def initModelPath(self, type_str):
-        """The weights file of a network: "seg", "cls" or "mal"; the shipped one unless an option names another."""
-        given, shipped = {
-            "seg": (self.cli_args.segmentation_path, SHIPPED_SEGMENTATION),
-            "cls": (self.cli_args.classification_path, SHIPPED_CLASSIFIER),
-            "mal": (self.cli_args.malignancy_path, SHIPPED_MALIGNANCY),
-        }[type_str]
-        return Path(given) if given else shipped
-
-    def initModels(self):
-        """Build the pipeline; answers its U-Net, classifier and malignancy network (or None), ready to use."""
-        args = self.cli_args
-        malignancy = self.initModelPath("mal")
-        self.pipeline = NodulePipeline(
-            self.initModelPath("seg"),
-            self.initModelPath("cls"),
-            malignancy if args.malignancy_path or malignancy.is_file() else None,
-            device=args.device,
-            threshold=args.threshold,
-            grouping=args.grouping,
-            mask_threshold=args.mask_threshold,
-            batch_size=args.batch_size,
-        )
+        super().__init__(sys_argv)
         self.threshold = self.pipeline.threshold
-        self.seg_model = self.pipeline.seg_model
-        self.cls_model = self.pipeline.cls_model
-        self.malignancy_model = self.pipeline.malignancy_model
-        return self.seg_model, self.cls_model, self.malignancy_model
 
-    def initSegmentationDl(self, series_uid) -> DataLoader:
-        """Every slice of a LUNA scan with its context, in order: batches as chapter 13's dataset has them."""
-        dataset = Luna2dSegmentationDataset(series_uid=series_uid, fullCt_bool=True)
-        return DataLoader(dataset, self.pipeline.batch_size, num_workers=self.cli_args.num_workers)
+    def add_arguments(self, parser):
+        super().add_arguments(parser)
+        add = parser.add_argument
+        add("scans", nargs="*", metavar="SCAN")
+        add("--series", metavar="UID", help="which scan of a DICOM folder that holds several")
+        add("--run-validation", action="store_true", help="analyse and score the held-out scans")
+        add("--candidates", metavar="F", help="judge the places in this list instead of looking for some")
+        add("--json", metavar="F", help="write findings as JSON")
+        add("--csv", metavar="F", help="write every candidate in LUNA16's submission format")
+        add("--report", metavar="F", help="write an HTML report with pictures")
+        add(
+            "--mask", metavar="F", help="write the nodules' voxels as .nii.gz; of several scans one file each"
+        )
+        add(
+            "--dicom-seg", metavar="F", help="likewise as DICOM Segmentation (.dcm), of scans read from DICOM"
+        )
 
-    def initClassificationDl(self, candidateInfo_list) -> DataLoader:
-        """The crops around candidates of the LUNA data, by scan: batches as chapter 10's dataset has them."""
-        dataset = LunaDataset(sortby_str="series_uid", candidateInfo_list=candidateInfo_list)
-        return DataLoader(dataset, self.pipeline.batch_size, num_workers=self.cli_args.num_workers)
+    def check(self):
+        super().check()
+        args = self.cli_args
+        if args.mask and not args.mask.endswith(".nii.gz"):
+            raise UserError(f"--mask {Path(args.mask).name}: the name must end in .nii.gz")
+        if args.dicom_seg and not args.dicom_seg.endswith(".dcm"):
+            raise UserError(f"--dicom-seg {Path(args.dicom_seg).name}: the name must end in .dcm")
+        if args.candidates and (args.mask or args.dicom_seg):
+            raise UserError(
+                "--mask and --dicom-seg need marked voxels, and given places have none; "
+                "leave them or --candidates out"
+            )
+        if args.candidates and args.run_validation:
+            raise UserError(
+                "--run-validation scores what the pipeline proposes; name the scans of --candidates instead"
+            )
+        if args.include_train and not args.run_validation:
+            raise UserError("--include-train adds scans to --run-validation; give both")
 
     def segmentCt(self, ct, series_uid):
         """The suspicious voxels of a scan, bool (I, R, C)."""
@@ -136,7 +123,12 @@ class NoduleAnalysisApp:
         results, sections = [], []
         for number, name in enumerate(names, 1):
             ct, called = open_scan(name, args.series)
-            ct.series_uid = distinct_name(ct.series_uid, name, [result.series_uid for result in results])
+            taken = [result.series_uid for result in results]
+            if points is not None and ct.series_uid in taken:
+                raise UserError(
+                    f"two scans are called {ct.series_uid}, so its places may lie in either; rename one"
+                )
+            ct.series_uid = distinct_name(ct.series_uid, name, taken)
             result = self.analyse(ct, called, points)
             print_result(result, self.threshold)
             if args.report:
@@ -162,13 +154,7 @@ class NoduleAnalysisApp:
         args = self.cli_args
         names = list(args.scans)
         if args.run_validation:
-            held_out = series_of(args.val_stride)
-            if not held_out:
-                raise UserError(
-                    f"none of the scans on disk is held out by --val-stride {args.val_stride}; "
-                    "a smaller one holds out more (1: all), or get more scans"
-                )
-            names += held_out + (series_of(args.val_stride, held_out=False) if args.include_train else [])
+            names += self.held_out()
         if not names:
             raise UserError(
                 "no scan given; name a file, a DICOM folder or a series UID, or use --run-validation"
@@ -203,15 +189,9 @@ class NoduleAnalysisApp:
 def judged_points(results, points) -> list:
     """[(point, finding)] of the points that lie in one of the scans, in the points' order.
 
-    results: of `NodulePipeline.classify_points`. Raises `UserError` where two scans have one series UID.
+    results: of `NodulePipeline.classify_points`, with series UIDs of their own.
     """
-    rest = {}
-    for result in results:
-        if result.series_uid in rest:
-            raise UserError(
-                f"two scans are called {result.series_uid}, so its points belong to both; rename one"
-            )
-        rest[result.series_uid] = iter(result.findings)
+    rest = {result.series_uid: iter(result.findings) for result in results}
     return [(point, next(rest[point.series_uid])) for point in points if point.series_uid in rest]
 
 
@@ -247,82 +227,8 @@ def distinct_name(series_uid, path, taken) -> str:
     return next(name for name in (named, *numbers) if name not in taken)
 
 
-def parser() -> argparse.ArgumentParser:
-    """The command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m p2ch14.nodule_analysis",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    add = parser.add_argument
-    add("scans", nargs="*", metavar="SCAN")
-    add("--series", metavar="UID", help="which scan of a DICOM folder that holds several")
-    add("--run-validation", action="store_true", help="analyse and score the held-out scans")
-    add("--include-train", action="store_true", help="with --run-validation: the scans of the training, too")
-    add("--val-stride", type=int, default=5, help="as in training")
-    add("--candidates", metavar="F", help="judge the places in this list instead of looking for some")
-    add("--segmentation-path", metavar="P", help="weights of UNetWrapper")
-    add("--classification-path", metavar="P", help="weights of LunaModel")
-    add("--malignancy-path", metavar="P", help="weights of LunaModel trained on malignancy")
-    add("--cls-model", default="LunaModel", metavar="NAME", help="class of the classifier; only LunaModel")
-    add("--malignancy-model", default="LunaModel", metavar="NAME", help="likewise")
-    add(
-        "--threshold",
-        type=float,
-        help="least probability of a nodule; by default the one in the classifier's file, else 0.5",
-    )
-    add("--grouping", choices=WAYS, help="of the mask; by default as the U-Net's file has it")
-    add("--mask-threshold", type=float, metavar="P", help="likewise")
-    add("--batch-size", type=int, metavar="N", help="crops at a time; by default what suits the device")
-    add("--num-workers", type=int, default=0, metavar="N", help="of the loaders that a notebook may ask for")
-    add("--device", help="such as cpu or cuda:1; the course chooses by default")
-    add("--tb-prefix", metavar="NAME", help=argparse.SUPPRESS)
-    add("--json", metavar="F", help="write findings as JSON")
-    add("--csv", metavar="F", help="write every candidate in LUNA16's submission format")
-    add("--report", metavar="F", help="write an HTML report with pictures")
-    add(
-        "--mask",
-        metavar="F",
-        help="write the nodules' voxels as .nii.gz; with several scans one file for each",
-    )
-    add("--dicom-seg", metavar="F", help="likewise as a DICOM Segmentation (.dcm), for scans read from DICOM")
-    return parser
-
-
-def _check(args):
-    """One sentence for what cannot be done."""
-    if args.mask and not args.mask.endswith(".nii.gz"):
-        raise UserError(f"--mask {Path(args.mask).name}: the name must end in .nii.gz")
-    if args.dicom_seg and not args.dicom_seg.endswith(".dcm"):
-        raise UserError(f"--dicom-seg {Path(args.dicom_seg).name}: the name must end in .dcm")
-    if args.candidates and (args.mask or args.dicom_seg):
-        raise UserError(
-            "--mask and --dicom-seg need marked voxels, and given places have none; leave them or --candidates out"
-        )
-    if args.candidates and args.run_validation:
-        raise UserError(
-            "--run-validation scores what the pipeline proposes; name the scans in which --candidates lie instead"
-        )
-    if args.include_train and not args.run_validation:
-        raise UserError("--include-train adds scans to --run-validation; give both")
-    for option, name in (("--cls-model", args.cls_model), ("--malignancy-model", args.malignancy_model)):
-        if name not in NETWORKS:
-            raise UserError(
-                f"{option} {name}: the course has only {', '.join(NETWORKS)}; leave the option out"
-            )
-    if args.tb_prefix is not None:
-        raise UserError(
-            "--tb-prefix: an analysis writes nothing for TensorBoard; use --json, --csv or --report"
-        )
-    for option, value, least in (
-        ("--batch-size", args.batch_size, 1),
-        ("--num-workers", args.num_workers, 0),
-    ):
-        if value is not None and value < least:
-            raise UserError(f"{option} {value}: give a number from {least} on")
-
-
 def main(arguments=None):
+    """The command."""
     NoduleAnalysisApp(arguments).main()
 
 

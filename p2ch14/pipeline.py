@@ -135,12 +135,12 @@ class NodulePipeline:
     def classify_points(self, ct: Ct, points, path="") -> ScanResult:
         """What the networks say of given places: a finding for each of `points`, in their order.
 
-        points: with `center_xyz` in mm and `diameter_mm`, or None for that. LUNA16 calls this the false positive
+        points: with `center_xyz` in mm and `diameter_mm`, or None or 0 for that. LUNA16 calls this the false positive
         reduction track. Malignancy is judged of every point. Raises `UserError` for one outside the scan.
         """
         start = time.perf_counter()
         findings = [
-            Finding(ct.geometry.xyz2irc(point.center_xyz), point.center_xyz, point.diameter_mm)
+            Finding(ct.geometry.xyz2irc(point.center_xyz), point.center_xyz, point.diameter_mm or None)
             for point in points
         ]
         self._fill_in_logits(ct, findings)

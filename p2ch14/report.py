@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from p2ch14.hits import UNSIZED_MM
 from util.files import atomic_path
 from util.plotting import SKY, VERMILION
 
@@ -45,6 +46,7 @@ def scan_section(ct, result, threshold, truth=""):
 
 
 def write_report(path, sections):
+    """Write the HTML file; sections: what `scan_section` answers, one per scan."""
     with atomic_path(path) as temporary:
         temporary.write_text(
             TEMPLATES.get_template("report.html").render(sections=sections), encoding="utf-8"
@@ -104,7 +106,7 @@ def finding_picture(ct, finding, number) -> str:
     figure = Figure(figsize=(11, 4.2), layout="constrained")
     malignancy = "" if finding.malignancy is None else f", malignancy {finding.malignancy:.2f}"
     figure.suptitle(
-        f"Finding {number}: probability {finding.probability:.3f}, {finding.diameter_mm:.1f} mm{malignancy}",
+        f"Finding {number}: probability {finding.probability:.3f}, {finding.size}{malignancy}",
         fontsize=12,
     )
     head_up = ct.direction_a[2, 2] > 0
@@ -119,7 +121,7 @@ def finding_picture(ct, finding, number) -> str:
         axis.set_xlim(x_mm - half, x_mm + half)
         axis.set_ylim(*((y_mm - half, y_mm + half) if flip else (y_mm + half, y_mm - half)))
         angle = np.linspace(0, 2 * np.pi, 80)
-        radius = finding.diameter_mm / 2 + 2
+        radius = (finding.diameter_mm or UNSIZED_MM) / 2 + 2
         axis.plot(x_mm + radius * np.cos(angle), y_mm + radius * np.sin(angle), color=VERMILION, lw=1.5)
         low = y_mm - half + 4 if flip else y_mm + half - 4
         axis.plot([x_mm - half + 4, x_mm - half + 14], [low, low], color=SKY, lw=3)

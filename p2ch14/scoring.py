@@ -162,11 +162,13 @@ def print_confusion(label, confusions, do_mal):
 def print_validation(results, threshold=0.5):
     """What `--run-validation` prints: the scores, and LUNA16's curve with its interval.
 
-    Only scans of the LUNA data count; irrelevant findings are those of its `annotations_excluded.csv`.
+    Only scans of the LUNA data count; irrelevant findings are those of its `annotations_excluded.csv`. Returns the
+    `Score` of all scans.
     """
     truth = truth_by_series()
     results = [result for result in results if result.series_uid in truth]
     irrelevant = irrelevant_findings()
-    print_scores(results, truth, threshold, irrelevant)
+    total = print_scores(results, truth, threshold, irrelevant)
     print()
     print_froc(evaluate_results(results, truth, irrelevant))
+    return total

@@ -141,6 +141,7 @@ class ClassificationTrainingApp(LunaTrainingApp):
         return metrics
 
     def score(self, val_metrics):
+        """The area under the ROC curve: what is malignant, or a nodule, is to rank above the rest."""
         return val_metrics["roc/auc"]
 
 

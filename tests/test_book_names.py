@@ -61,6 +61,13 @@ SEGMENTATION_APP = ["SegmentationTrainingApp(sys_argv=None)"] + [
         "saveModel(type_str, epoch_ndx, isBest=False)",
     ]
 ]
+NETWORKS = [
+    "initModelPath(type_str)",
+    "initModels()",
+    "initSegmentationDl(series_uid)",
+    "initClassificationDl(candidateInfo_list)",
+    "main()",
+]
 MASKS = (
     "raw_dense_mask, dense_mask, body_mask, air_mask, raw_candidate_mask, candidate_mask, lung_mask, "
     "neg_mask, pos_mask"
@@ -118,6 +125,57 @@ NAMES = {
     "p2ch13.prepcache": PREPCACHE,
     "p2ch13.training": SEGMENTATION_APP,
     "p2ch13.vis": [*VIS, "build2dLungMask(series_uid, center_ndx)"],
+    "p2ch14.check_nodule_fp_rate": ["FalsePosRateCheckApp(sys_argv=None)"]
+    + [
+        f"FalsePosRateCheckApp.{method}"
+        for method in [
+            *NETWORKS,
+            "segmentCt(series_uid)",
+            "erode(input_mask, radius, threshold=1)",
+            "clusterSegmentationOutput(series_uid, ct, clean_g)",
+        ]
+    ],
+    "p2ch14.dsets": [
+        *LISTS,
+        f"MaskTuple({MASKS})",
+        "getCandidateInfoDict(requireOnDisk_bool=True)",
+        "getCtSampleSize(series_uid)",
+        "getCtAugmentedCandidate(augmentation_dict, series_uid, center_xyz, width_irc, use_cache=True)",
+        "LunaDataset(val_stride=0, isValSet_bool=None, series_uid=None, sortby_str='random', ratio_int=0, "
+        "augmentation_dict=None, candidateInfo_list=None)",
+        "LunaDataset.shuffleSamples()",
+        "LunaDataset.sampleFromCandidateInfo_tup(candidateInfo_tup, label_bool)",
+        "MalignantLunaDataset()",
+    ],
+    "p2ch14.model": [*MODEL, "augment3d(inp)"],
+    "p2ch14.nodule_analysis": [
+        "print_confusion(label, confusions, do_mal)",
+        "match_and_score(detections, truth, threshold=0.5, threshold_mal=0.5)",
+        "NoduleAnalysisApp(sys_argv=None)",
+    ]
+    + [
+        f"NoduleAnalysisApp.{method}"
+        for method in [
+            *NETWORKS,
+            "classifyCandidates(ct, candidateInfo_list)",
+            "segmentCt(ct, series_uid)",
+            "groupSegmentationOutput(series_uid, ct, clean_a)",
+            "logResults(mode_str, filtered_list, series2diagnosis_dict, positive_set)",
+        ]
+    ],
+    "p2ch14.prepcache": PREPCACHE,
+    "p2ch14.screencts": ["LunaScreenCtDataset()", "LunaScreenCtApp(sys_argv=None)", "LunaScreenCtApp.main()"],
+    "p2ch14.training": ["ClassificationTrainingApp(sys_argv=None)"]
+    + [
+        f"ClassificationTrainingApp.{method}"
+        for method in [
+            *METHODS,
+            "computeBatchLoss(batch_ndx, batch_tup, batch_size, metrics_g, augment=True)",
+            "logMetrics(epoch_ndx, mode_str, metrics_t, classificationThreshold=0.5)",
+            "saveModel(type_str, epoch_ndx, isBest=False)",
+        ]
+    ],
+    "p2ch14.vis": VIS,
 }
 
 AUGMENT = "--augmented --augment-flip --augment-offset --augment-scale --augment-rotate --augment-noise"
@@ -127,6 +185,13 @@ OPTIONS = {
     + AUGMENT,
     "p2ch13.training:SegmentationTrainingApp": "--batch-size --num-workers --epochs --tb-prefix comment "
     + AUGMENT,
+    "p2ch14.check_nodule_fp_rate:FalsePosRateCheckApp": "--batch-size --num-workers --series-uid --include-train "
+    "--segmentation-path --classification-path --tb-prefix",
+    "p2ch14.nodule_analysis:NoduleAnalysisApp": "--run-validation --include-train --segmentation-path "
+    "--cls-model --classification-path --malignancy-model --malignancy-path --tb-prefix --batch-size "
+    "--num-workers",
+    "p2ch14.training:ClassificationTrainingApp": "--batch-size --num-workers --epochs --dataset --model "
+    "--malignant --finetune --finetune-depth --tb-prefix comment",
 }
 
 
@@ -187,7 +252,7 @@ def drawing():
     plt.close("all")
 
 
-@pytest.mark.parametrize("chapter", ["p2ch10", "p2ch11", "p2ch12", "p2ch13"])
+@pytest.mark.parametrize("chapter", ["p2ch10", "p2ch11", "p2ch12", "p2ch13", "p2ch14"])
 def test_lists_scans_crops_and_pictures(few_scans, drawing, chapter):
     dsets, vis = (importlib.import_module(f"{chapter}.{name}") for name in ("dsets", "vis"))
     info = vis.findPositiveSamples(limit=1)[0]
@@ -272,7 +337,7 @@ def test_a_slice_is_taken_apart_as_chapter_13_has_it(few_scans):
     assert (masks.raw_candidate_mask == masks.raw_dense_mask & masks.lung_mask).all()
 
 
-@pytest.mark.parametrize("chapter", ["p2ch11", "p2ch12", "p2ch13"])
+@pytest.mark.parametrize("chapter", ["p2ch11", "p2ch12", "p2ch13", "p2ch14"])
 def test_the_store_is_filled_as_the_book_has_it(few_scans, capsys, chapter):
     app = importlib.import_module(f"{chapter}.prepcache").LunaPrepCacheApp
     app(["--batch-size", "4", "--num-workers", "1"]).main()
@@ -297,3 +362,143 @@ def test_crops_per_second(few_scans, capsys):
     app.cli_args.samples = 16
     assert app.main() > 0
     assert "crops per second" in capsys.readouterr().out
+
+
+# --- chapter 14 ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def analysis(few_scans):
+    from p2ch14.nodule_analysis import NoduleAnalysisApp
+
+    return NoduleAnalysisApp(["--batch-size", "4", "--num-workers", "0", "--device", "cpu", few_scans[0]])
+
+
+def test_a_scan_is_analysed_step_by_step_as_chapter_14_has_it(few_scans, analysis, capsys):
+    from p2ch14.dsets import getCandidateInfoDict, getCt
+    from p2ch14.nodule_analysis import match_and_score, print_confusion
+
+    series_uid = few_scans[0]
+    ct = getCt(series_uid)
+    clean_a = analysis.segmentCt(ct, series_uid)
+    assert clean_a.shape == ct.hu_a.shape
+    candidateInfo_list = analysis.groupSegmentationOutput(series_uid, ct, clean_a)
+    assert {info.series_uid for info in candidateInfo_list} == {series_uid}
+    classifications_list = analysis.classifyCandidates(ct, candidateInfo_list)
+    assert [one[2] for one in classifications_list] == [info.center_xyz for info in candidateInfo_list]
+    for prob, prob_mal, center_xyz, center_irc in classifications_list:
+        assert 0 <= prob <= 1
+        assert 0 <= prob_mal <= 1
+        assert ct.geometry.xyz2irc(center_xyz) == center_irc
+    truth = getCandidateInfoDict()[series_uid]
+    confusions = match_and_score(classifications_list, truth)
+    assert confusions.shape == (3, 4)
+    assert confusions[1:].sum() == sum(i.isNodule_bool and i.diameter_mm > 0 for i in truth)
+    print_confusion("Total", confusions, True)
+    print_confusion("Total", confusions, False)
+    said = capsys.readouterr().out
+    assert re.search(r"Complete Miss +Filtered Out +Pred. Benign +Pred. Malignant\n", said)
+    assert re.search(r"Complete Miss +Filtered Out +Pred. Nodule\n", said)
+
+
+def test_loaders_and_networks_as_chapter_14_has_them(few_scans, analysis):
+    from p2ch14.dsets import getCandidateInfoDict, getCt
+
+    assert analysis.initModelPath("seg").name == "segmentation.safetensors"
+    assert all(not network.training for network in (analysis.seg_model, analysis.cls_model))
+    slices_t, *_ = next(iter(analysis.initSegmentationDl(few_scans[0])))
+    assert slices_t.shape == (4, 7, *getCt(few_scans[0]).hu_a.shape[1:])
+    loader = analysis.initClassificationDl(getCandidateInfoDict()[few_scans[0]])
+    assert next(iter(loader))[0].shape == (4, 1, 32, 48, 48)
+
+
+def test_results_by_scan_as_chapter_14_has_them(analysis, capsys):
+    diagnoses = {"1.1": (0.9, (1, 2, 3)), "1.2": (0.8, None), "1.3": (0.1, (4, 5, 6))}
+    metrics = analysis.logResults("val", ["1.1", "1.2", "1.3", "1.4"], diagnoses, {"1.1", "1.3"})
+    assert metrics == {"pr/precision": 0.5, "pr/recall": 0.5, "pr/f1_score": 0.5}
+    assert len(capsys.readouterr().out.splitlines()) == 5
+
+
+def test_the_command_analyses_a_series_and_returns_what_it_found(few_scans, analysis, capsys):
+    [result] = analysis.main()
+    assert result.series_uid == few_scans[0]
+    assert f"{few_scans[0]}: {len(result.findings)} candidates" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--tb-prefix", "mine"], "nothing is written for TensorBoard"),
+        (["--cls-model", "ResNet"], "--cls-model ResNet: the course has only LunaModel"),
+        (["--malignancy-model", "ModifiedLunaModel"], "the course has only LunaModel"),
+        (["--include-train"], "--include-train adds scans to --run-validation"),
+        (["--batch-size", "0"], "--batch-size is 0"),
+        (["--num-workers", "-1"], "--num-workers is -1"),
+    ],
+)
+def test_what_the_analysis_does_not_have_is_one_sentence(words, said):
+    from p2ch14.nodule_analysis import NoduleAnalysisApp
+
+    with pytest.raises(UserError, match=said):
+        NoduleAnalysisApp(words)
+
+
+def test_false_candidates_are_counted_before_and_after_the_classifier(few_scans, capsys):
+    from p2ch14.check_nodule_fp_rate import FalsePosRateCheckApp
+    from p2ch14.dsets import getCt
+
+    app = FalsePosRateCheckApp(["--series-uid", few_scans[0], "--device", "cpu"])
+    counts = app.main()
+    assert counts["candidates"] >= counts["false"] >= counts["passed"] >= 0
+    assert "of the false candidates pass" in capsys.readouterr().out
+    clean_g = app.segmentCt(few_scans[0])
+    assert clean_g.dtype == torch.bool
+    assert app.clusterSegmentationOutput(few_scans[0], getCt(few_scans[0]), clean_g)
+    block = torch.zeros(9, 9, 9, dtype=torch.bool)
+    block[2:7, 2:7, 2:7] = True
+    eroded = app.erode(block, 1)
+    assert eroded.sum() == 27
+    assert eroded[3:6, 3:6, 3:6].all()
+    assert app.erode(block, 1, threshold=0.5).sum() > 27
+    assert app.erode(block, 2).sum() == 1
+
+
+def test_scans_are_screened_for_their_lungs(few_scans, capsys):
+    from p2ch14.screencts import LunaScreenCtApp, LunaScreenCtDataset
+
+    dataset = LunaScreenCtDataset()
+    assert [dataset[n][0] for n in range(len(dataset))] == few_scans
+    odd = LunaScreenCtApp(["--batch-size", "2", "--num-workers", "0"]).main()
+    assert f"{len(odd)} of 2 scans are odd" in capsys.readouterr().out
+    assert {row[0] for row in odd} <= set(few_scans)
+    with pytest.raises(UserError, match="--batch-size is 0"):
+        LunaScreenCtApp(["--batch-size", "0"])
+
+
+def test_crops_of_one_candidate_and_of_malignant_nodules(few_scans):
+    from p2ch14.dsets import LunaDataset, MalignantLunaDataset
+    from p2ch14.model import augment3d
+
+    dataset = LunaDataset(series_uid=few_scans[0])
+    info = dataset.candidateInfo_list[0]
+    crop_t, label_t, series_uid, _ = dataset.sampleFromCandidateInfo_tup(info, True)
+    assert torch.equal(crop_t, dataset[0][0])
+    assert label_t.tolist() == [0, 1]
+    assert series_uid == few_scans[0]
+    ds = MalignantLunaDataset()
+    assert {info.isNodule_bool for info in ds.ben_list + ds.mal_list} == {True}
+    assert ds[0][0].shape == (1, 32, 48, 48)
+    varied_t = augment3d(crop_t[None].repeat(4, 1, 1, 1, 1))
+    assert varied_t.shape == (4, 1, 32, 48, 48)
+    assert not torch.equal(varied_t[0], varied_t[1])
+    assert varied_t.min() >= crop_t.min()
+
+
+def test_a_training_of_chapter_14_asks_one_of_two_questions(few_scans):
+    from p2ch14.training import ClassificationTrainingApp
+
+    plain = ClassificationTrainingApp(["--device", "cpu", "--val-stride", "2", "nodule-nonnodule"])
+    assert type(plain.model).__name__ == "LunaModel"
+    for words in (["--malignant"], ["--dataset", "MalignantLunaDataset", "--model", "LunaModel"]):
+        asked = ClassificationTrainingApp([*words, "--device", "cpu", "malben"])
+        assert type(asked.model).__name__ == "MalignancyModel"

@@ -84,6 +84,7 @@ def train_classification():
 
 
 def choose_threshold():
+    """Choose the classifier's threshold on tuning scans, and keep it in its file."""
     results = analysed(NodulePipeline(), series_of(VAL_STRIDE)[:TUNING_SCANS], "choosing a threshold")
     threshold = threshold_for(results, truth_by_series(), FALSE_POSITIVES, irrelevant_findings())
     print(f"a finding counts as a nodule from a probability of {threshold:.4f}")
@@ -126,6 +127,7 @@ def cohort(scans, seed):
 
 
 def main():
+    """The command."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -143,6 +143,7 @@ TRAININGS = {
 
 
 def main(arguments=None):
+    """The command: the training's name, then its options. Raises `UserError` for an unknown name."""
     name, *rest = sys.argv[1:] if arguments is None else arguments
     if name not in TRAININGS:
         raise UserError(f"there is no training '{name}'; name one of {', '.join(TRAININGS)}")

@@ -1,0 +1,133 @@
+"""Chapter 14: one rule says what a false positive is, whoever counts."""
+
+import math
+import re
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.special import logit
+
+from p2ch10.dsets import CandidateInfoTuple
+from p2ch14 import main_job, scoring
+from p2ch14.findings import Finding, ScanResult
+from p2ch14.froc import evaluate_results
+from p2ch14.hits import lies_on, outcome
+from p2ch14.scoring import Detection, Score, match_and_score, print_validation, score_scan, threshold_for
+
+places = st.tuples(*[st.integers(-15, 15)] * 3)
+spheres = st.lists(st.tuples(places, st.integers(3, 20)), max_size=4)
+
+
+def flat(rows):
+    return [(*center, size) for center, size in rows]
+
+
+@settings(max_examples=200, deadline=None)
+@given(spheres, spheres, st.lists(st.tuples(places, st.integers(1, 99)), max_size=8))
+def test_outcome_agrees_with_a_slow_obvious_way(nodules, irrelevant, marks):
+    def on(place, sphere):
+        return math.dist(place, sphere[0]) < sphere[1] / 2
+
+    seen = outcome(flat(nodules), flat(irrelevant), [m[0] for m in marks], [m[1] for m in marks])
+    for number, nodule in enumerate(nodules):
+        hits = [mark for mark in marks if on(mark[0], nodule)]
+        if hits:
+            assert marks[seen.best[number]][1] == max(hit[1] for hit in hits)
+            assert on(marks[seen.best[number]][0], nodule)
+        else:
+            assert seen.best[number] == -1
+    assert seen.on_nodule.tolist() == [any(on(m[0], n) for n in nodules) for m in marks]
+    assert seen.is_false.tolist() == [not any(on(m[0], s) for s in nodules + irrelevant) for m in marks]
+
+
+def test_a_finding_without_diameter_counts_as_ten_millimetres():
+    assert lies_on([(0, 0, 0, -1)], [(4.9, 0, 0), (5, 0, 0)]).tolist() == [[True, False]]
+
+
+def info(uid, x, diameter_mm=10.0, is_mal=False):
+    return CandidateInfoTuple(True, True, is_mal, diameter_mm, uid, (float(x), 0.0, 0.0))
+
+
+def scan(uid, *marks):
+    findings = [Finding((0.0, 0.0, 0.0), (float(x), 0.0, 0.0), 6.0, float(logit(p)), 0.3) for x, p in marks]
+    return ScanResult(uid, uid, 1.0, sorted(findings, key=lambda finding: -finding.logit))
+
+
+TRUTH = {"1.1": [info("1.1", 0, is_mal=True), info("1.1", 100)], "1.2": [info("1.2", 0)], "1.3": []}
+IRRELEVANT = {"1.1": np.array([[40.0, 0, 0, 8.0]]), "1.3": np.array([[0.0, 0, 0, -1.0]])}
+RESULTS = [
+    # Two marks on a nodule, one on an irrelevant finding, two false ones of which one is below the threshold.
+    scan("1.1", (0, 0.9), (2, 0.7), (41, 0.95), (70, 0.8), (75, 0.2), (102, 0.3)),
+    scan("1.2", (60, 0.6), (61, 0.97)),
+    scan("1.3", (3, 0.9), (30, 0.55)),
+]
+
+
+def test_all_who_count_count_the_same(monkeypatch, capsys):
+    threshold = 0.5
+    counted = [
+        score_scan(r.findings, TRUTH[r.series_uid], threshold, IRRELEVANT.get(r.series_uid, ()))
+        for r in RESULTS
+    ]
+    assert counted == [Score(1, 1, 0, 1), Score(0, 0, 1, 2), Score(0, 0, 0, 1)]
+    table = sum(
+        match_and_score(
+            r.findings, TRUTH[r.series_uid], threshold, irrelevant=IRRELEVANT.get(r.series_uid, ())
+        )
+        for r in RESULTS
+    )
+    assert Score.of(table) == Score(1, 1, 1, 4)
+    # LUNA16's evaluation of what is above the threshold.
+    above = [ScanResult(r.series_uid, "", 0.0, r.nodules(threshold)) for r in RESULTS]
+    froc = evaluate_results(above, TRUTH, IRRELEVANT, bootstraps=0)
+    assert (froc.hits, froc.false_positives, froc.nodules) == (1, 4, 3)
+    # Four false positives in three scans are kept by a threshold that allows 4 / 3 per scan, and no lower one.
+    assert threshold_for(RESULTS, TRUTH, 4 / 3 + 1e-9, IRRELEVANT) == 0.5
+    assert threshold_for(RESULTS, TRUTH, 1, IRRELEVANT) > 0.55
+
+    monkeypatch.setattr(scoring, "truth_by_series", lambda: TRUTH)
+    monkeypatch.setattr(scoring, "irrelevant_findings", lambda: IRRELEVANT)
+    total = print_validation(RESULTS, threshold)
+    assert total == Score(1, 1, 1, 4)
+    said = capsys.readouterr().out
+    assert re.search(r"all +3 +1 +1 +1 +4  \(1\.3 per scan\)", said)
+    assert re.search(r"Non-Nodules +0 +1 +4 +0\n", said)
+
+
+def test_the_main_job_tells_the_same_counts_as_validation(monkeypatch, capsys, clean_output):
+    by_uid = {result.series_uid: result for result in RESULTS}
+    told = []
+
+    class Pipeline:
+        threshold = 0.5
+
+        def analyse(self, ct, path):
+            return by_uid[ct]
+
+    monkeypatch.setattr(main_job, "getCt", lambda uid: uid)
+    monkeypatch.setattr(main_job, "scan_section", lambda ct, result, threshold, text: told.append(text))
+    monkeypatch.setattr(main_job, "write_report", lambda path, sections: None)
+    monkeypatch.setattr(scoring, "truth_by_series", lambda: TRUTH)
+    monkeypatch.setattr(scoring, "irrelevant_findings", lambda: IRRELEVANT)
+    main_job.analyse_held_out(Pipeline(), list(TRUTH), TRUTH, IRRELEVANT)
+    counts = np.array([[int(n) for n in re.findall(r"\d+", text)] for text in told])
+    assert counts.sum(axis=0).tolist() == [3, 1, 1, 1, 4]
+    assert re.search(r"all +3 +1 +1 +1 +4  ", capsys.readouterr().out)
+
+
+def test_the_books_tuples_and_whole_lists_of_candidates_are_scored(monkeypatch):
+    detections = [
+        Detection(0.9, 0.8, (0.0, 0.0, 0.0), (1, 2, 3)),
+        (0.7, 0.1, (100.0, 0.0, 0.0), (1, 2, 3)),
+        (0.6, 0.9, (50.0, 0.0, 0.0), (1, 2, 3)),
+    ]
+    unsized = CandidateInfoTuple(True, False, False, 0.0, "1.1", (200.0, 0.0, 0.0))
+    other = CandidateInfoTuple(False, False, False, 0.0, "1.1", (50.0, 0.0, 0.0))
+    table = match_and_score(detections, [*TRUTH["1.1"], unsized, other])
+    assert table.tolist() == [[0, 0, 0, 1], [0, 0, 1, 0], [0, 0, 0, 1]]
+    assert match_and_score(detections, TRUTH["1.1"], 0.7, 0.85).tolist() == [
+        [0, 1, 0, 0],
+        [0, 0, 1, 0],
+        [0, 0, 1, 0],
+    ]
