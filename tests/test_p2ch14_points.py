@@ -138,8 +138,10 @@ def test_options_that_do_not_go_with_given_places():
 
 
 def test_two_scans_of_one_name_are_refused(scans, classifier):
+    (scans / "places.csv").write_text(f"{HEADER}\na,14,44,0\n")
+    words = [str(scans / "a.mhd")] * 2 + ["--candidates", str(scans / "places.csv"), "--device", "cpu"]
     with pytest.raises(UserError, match="two scans are called a, so its places may lie in either"):
-        judge(scans, classifier, ["a,14,44,0"], HEADER, str(scans / "a.mhd"))
+        nodule_analysis.main([*words, "--classification-path", str(classifier)])
 
 
 def test_points_keep_their_order_and_know_what_the_list_knows(tmp_path):
