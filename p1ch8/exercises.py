@@ -1,112 +1,884 @@
-"""Checks of chapter 8's exercises."""
+"""Chapter 8's exercises: each with its text, stub, hints, check, solution and wrong answers."""
 
+import copy
+
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from util.exercises import exercise, expect
-
-
-@exercise(
-    "8.1", hint="Padding adds to both sides; the last start that fits is padded size minus kernel size."
+from util.exercises import (
+    BUG,
+    BUILD,
+    EXPERIMENT,
+    PREDICT,
+    Exercise,
+    Picture,
+    as_tensor,
+    case,
+    expect,
+    predicted,
+    same,
 )
-def output_size(answer):
-    for size, kernel, padding, stride in (
-        (32, 3, 1, 1),
-        (32, 3, 0, 1),
-        (32, 5, 2, 2),
-        (7, 3, 0, 2),
-        (8, 4, 0, 3),
-    ):
-        right = nn.Conv2d(1, 1, kernel, stride, padding)(torch.zeros(1, 1, size, size)).shape[-1]
-        got = answer(size, kernel, padding, stride)
-        expect(
-            got == right,
-            f"Size {size}, kernel {kernel}, padding {padding}, stride {stride}: not {got} pixels.",
-        )
 
+# ---------------------------------------------------------------- 8.1
 
-@exercise(
-    "8.2", hint="Each output pixel: a window of the image times the kernel, summed. Nothing is flipped."
+layers = Exercise(
+    "8.1",
+    title="What comes out, and what it costs",
+    difficulty=1,
+    minutes=10,
+    kind=PREDICT,
+    text="""
+    `x = torch.zeros(1, 3, 32, 20)` is a batch of one colour image, 32 high and 20 wide. What does each line
+    give? Shapes as tuples, and numbers.
+    """,
+    stub="""
+    gives = {
+        "nn.Conv2d(3, 16, kernel_size=3)(x).shape": ...,
+        "nn.Conv2d(3, 16, kernel_size=3, padding=1)(x).shape": ...,
+        "nn.Conv2d(3, 16, kernel_size=3, padding=1, stride=2)(x).shape": ...,
+        "nn.MaxPool2d(3)(x).shape": ...,
+        "nn.Flatten()(nn.Conv2d(3, 4, kernel_size=1)(x)).shape": ...,
+        "nn.Conv2d(3, 16, kernel_size=3).weight.shape": ...,
+        "sum(p.numel() for p in nn.Conv2d(3, 16, kernel_size=3).parameters())": ...,
+        "sum(p.numel() for p in nn.BatchNorm2d(16).parameters())": ...,
+        "sum(p.numel() for p in nn.MaxPool2d(3).parameters())": ...,
+        "nn.Dropout(0.9).eval()(torch.ones(5)).sum()": ...,
+    }
+    """,
+    hints=(
+        "Padding adds on both sides; without it a 3 × 3 kernel has no place at the border.",
+        "Size after: (size + 2 · padding - kernel) // stride + 1. Pooling has its own kernel size as stride.",
+        "A kernel reaches over all input channels: weights are outputs × inputs × 3 × 3. Batch norm "
+        "learns a factor and an offset per channel. In eval mode, dropout does nothing.",
+    ),
+    why="""
+    Height and width shrink, channels grow; parameters depend on channels and kernel only, never on the size
+    of the image. 16 · 3 · 9 + 16 = 448, for an image of any size.
+    """,
 )
-def by_hand(answer):
-    for height, width, k in ((6, 7, 3), (5, 5, 1), (8, 6, 5)):
-        image, kernel = torch.randn(height, width), torch.randn(k, k)
-        got = answer(image, kernel)
-        expect(isinstance(got, torch.Tensor), "Return a tensor.")
-        want = (height - k + 1, width - k + 1)
-        expect(tuple(got.shape) == want, f"The shape should be {want}, not {tuple(got.shape)}.")
-        right = F.conv2d(image[None, None], kernel[None, None])[0, 0]
-        expect(torch.allclose(got, right, atol=1e-4), "The right shape, but not PyTorch's convolution.")
 
 
-@exercise("8.3", hint="Bright to the right of dark gives a positive sum; equal brightness must give zero.")
-def edge_kernel(answer):
-    kernel = answer()
-    expect(isinstance(kernel, torch.Tensor) and kernel.shape == (3, 3), "Return a (3, 3) tensor.")
-    weight = kernel.float()[None, None]
-    flat = F.conv2d(torch.full((1, 1, 6, 6), 0.7), weight)
-    expect(bool(flat.abs().max() < 1e-5), "A uniform image must give zero everywhere.")
-    step = torch.zeros(1, 1, 6, 6)
-    step[..., 3:] = 1
-    expect(
-        bool(F.conv2d(step, weight).max() > 0.1),
-        "A step from dark (left) to bright (right) must be positive.",
+@layers.check
+def check_layers(prediction):
+    names = {"torch": torch, "nn": nn, "x": torch.zeros(1, 3, 32, 20)}
+    predicted(prediction, {key: eval(key, names) for key in layers.stub_keys})
+
+
+layers.solution("""
+gives = {
+    "nn.Conv2d(3, 16, kernel_size=3)(x).shape": (1, 16, 30, 18),
+    "nn.Conv2d(3, 16, kernel_size=3, padding=1)(x).shape": (1, 16, 32, 20),
+    "nn.Conv2d(3, 16, kernel_size=3, padding=1, stride=2)(x).shape": (1, 16, 16, 10),
+    "nn.MaxPool2d(3)(x).shape": (1, 3, 10, 6),
+    "nn.Flatten()(nn.Conv2d(3, 4, kernel_size=1)(x)).shape": (1, 2560),
+    "nn.Conv2d(3, 16, kernel_size=3).weight.shape": (16, 3, 3, 3),
+    "sum(p.numel() for p in nn.Conv2d(3, 16, kernel_size=3).parameters())": 448,
+    "sum(p.numel() for p in nn.BatchNorm2d(16).parameters())": 32,
+    "sum(p.numel() for p in nn.MaxPool2d(3).parameters())": 0,
+    "nn.Dropout(0.9).eval()(torch.ones(5)).sum()": 5,
+}
+""")
+_LAYERS = dict(
+    zip(
+        layers.stub_keys,
+        (
+            (1, 16, 30, 18),
+            (1, 16, 32, 20),
+            (1, 16, 16, 10),
+            (1, 3, 10, 6),
+            (1, 2560),
+            (16, 3, 3, 3),
+            448,
+            32,
+            0,
+            5,
+        ),
     )
-    expect(
-        bool(F.conv2d(step.transpose(2, 3), weight).abs().max() < 1e-5),
-        "A step from top to bottom must give zero.",
+)
+layers.right({key: list(v) if isinstance(v, tuple) else torch.tensor(v) for key, v in _LAYERS.items()})
+layers.right({key: torch.Size(v) if isinstance(v, tuple) else float(v) for key, v in _LAYERS.items()})
+layers.wrong({**_LAYERS, layers.stub_keys[2]: (1, 16, 15, 9)})
+layers.wrong({**_LAYERS, layers.stub_keys[3]: (1, 3, 30, 18)})
+layers.wrong({**_LAYERS, layers.stub_keys[5]: (3, 16, 3, 3)})
+layers.wrong({**_LAYERS, layers.stub_keys[6]: 432})
+layers.wrong({**_LAYERS, layers.stub_keys[7]: 64})
+layers.wrong({**_LAYERS, layers.stub_keys[9]: 0.5})
+
+# ---------------------------------------------------------------- 8.2
+
+field = Exercise(
+    "8.2",
+    title="How far does one output see?",
+    difficulty=2,
+    minutes=15,
+    kind=BUILD,
+    text="""
+    How many pixels across does one output see, after several layers? `layers` lists (kernel, stride) of
+    convolutions and poolings, the first layer first. The chapter asked the gradient; now find a rule, and
+    answer without a network.
+    """,
+    stub='''
+    def receptive_field(layers):
+        """layers: list of (kernel, stride), first layer first. Returns the pixels across that one output sees."""
+        raise NotImplementedError("your turn")
+    ''',
+    hints=(
+        "Begin at the end: one output of the last layer sees `kernel` places of the layer before. And these?",
+        "r neighbouring places of a layer's output see (r - 1) · stride + kernel of its input.",
+        "Start with 1 and walk backwards through the layers: `seen = (seen - 1) * stride + kernel`.",
+    ),
+    why="""
+    Each stride multiplies what all *later* kernels add. That is why pooling early makes a few small kernels
+    see far: three 3 × 3 convolutions see 7 pixels, with a pooling after each of the first two, 18.
+    """,
+)
+
+
+def _seen(layers):
+    """By gradient: how many pixels across move one output."""
+    image = torch.zeros(1, 1, 128, dtype=torch.float64, requires_grad=True)
+    out = image
+    for kernel, stride in layers:
+        out = F.conv1d(out, torch.ones(1, 1, kernel, dtype=torch.float64), stride=stride)
+    out[0, 0, out.shape[-1] // 2].backward()
+    return int((image.grad != 0).sum())
+
+
+@field.check
+def check_field(answer):
+    stacks = [[]] + [[(kernel, stride)] for kernel in (1, 2, 3) for stride in (1, 2)]
+    stacks += [[a, b] for a in ((3, 1), (2, 2), (3, 2)) for b in ((3, 1), (2, 2), (5, 1))]
+    stacks += [
+        [(3, 1), (2, 2), (3, 1), (2, 2)],
+        [(3, 1), (2, 2), (3, 1), (2, 2), (3, 1)],
+        [(5, 2), (3, 1), (3, 2)],
+    ]
+    for stack in stacks:
+        with case(f"layers = {stack}"):
+            same(answer(list(stack)), _seen(stack), "what one output sees across")
+
+
+@field.solution
+def receptive_field(layers):
+    seen = 1
+    for kernel, stride in reversed(layers):
+        seen = (seen - 1) * stride + kernel
+    return seen
+
+
+@field.right
+def forwards(layers):
+    seen, step = 1, 1
+    for kernel, stride in layers:
+        seen, step = seen + (kernel - 1) * step, step * stride
+    return seen
+
+
+@field.right
+def from_the_sizes(layers):
+    size = 1
+    for kernel, stride in layers[::-1]:
+        size = np.int64(size * stride + kernel - stride)
+    return float(size)
+
+
+@field.wrong
+def without_strides(layers):
+    return 1 + sum(kernel - 1 for kernel, _ in layers)
+
+
+@field.wrong
+def sum_of_kernels(layers):
+    return sum(kernel for kernel, _ in layers)
+
+
+@field.wrong
+def product_of_kernels(layers):
+    return int(np.prod([kernel for kernel, _ in layers]))
+
+
+@field.wrong
+def last_layer_first(layers):
+    return receptive_field(layers[::-1])
+
+
+@field.wrong
+def step_counts_for_its_own_layer(layers):
+    seen, step = 1, 1
+    for kernel, stride in layers:
+        step *= stride
+        seen += (kernel - 1) * step
+    return seen
+
+
+# ---------------------------------------------------------------- 8.3
+
+kernel = Exercise(
+    "8.3",
+    title="Which kernel was it?",
+    difficulty=2,
+    minutes=25,
+    kind=EXPERIMENT,
+    seconds=3,
+    text="""
+    Somebody filtered images with a 3 × 3 kernel and does not tell which: `filtered` is `F.conv2d(images,
+    kernel)` for a kernel of theirs, without padding and bias. Find it from the images, before and after.
+    Training a convolution will do, and it is not the only way. The check has several kernels, and wants
+    every weight to within 0.02.
+    """,
+    stub='''
+    def find_kernel(images, filtered):
+        """images: (N, 1, H, W), filtered: (N, 1, H - 2, W - 2). Returns the kernel, (3, 3)."""
+        raise NotImplementedError("your turn")
+    ''',
+    hints=(
+        "Which layer computes just this? What is its loss, and what does it learn?",
+        "Train `nn.Conv2d(1, 1, 3, bias=False)` to turn the one into the other, with the mean squared "
+        "error. Watch the loss until it is next to zero.",
+        "Adam at a rate of 0.05 gets there in about 300 steps on all images at once. Or: each output is "
+        "linear in nine unknowns, so `F.unfold` and `torch.linalg.lstsq` find them at once.",
+    ),
+    why="""
+    A convolution's weights are learned like any others: nobody tells a network which edges to look for, the
+    loss does. Here the answer exists and is unique, so training finds it exactly; with tasks such as birds
+    against airplanes, many kernels are equally good.
+    """,
+)
+
+_KERNELS = (
+    torch.zeros(3, 3),
+    torch.tensor([[0.0, 0, 0], [0, 1, 0], [0, 0, 0]]),
+    torch.tensor([[-1.0, 0, 1]] * 3),
+    torch.tensor([[-1.0, -1, -1], [0, 0, 0], [1, 1, 1]]),
+    torch.tensor([[1.0, 2, 3], [0, 0, 0], [0, 0, 0]]),
+)
+
+
+@kernel.check
+def check_kernel(answer):
+    for number, wanted in enumerate((*_KERNELS, torch.randn(3, 3))):
+        images = torch.rand(4, 1, 12, 12)
+        filtered = F.conv2d(images, wanted[None, None])
+        with case(f"kernel {number + 1} of the check"):
+            got = as_tensor(answer(images.clone(), filtered.clone())).squeeze()
+            expect(got.shape == (3, 3), f"a 3 × 3 kernel is wanted, not one of shape {tuple(got.shape)}.")
+            off = (got - wanted).abs().max().item()
+            mine = F.conv2d(images, got.float()[None, None])
+            picture = Picture(
+                images[0, 0],
+                filtered[0, 0],
+                mine[0, 0],
+                titles=("an image", "filtered by their kernel", "filtered by yours"),
+            )
+            expect(off < 0.02, f"a weight of your kernel is off by {off:.2g}.", picture)
+
+
+@kernel.solution
+def find_kernel(images, filtered):
+    conv = nn.Conv2d(1, 1, kernel_size=3, bias=False)
+    optimizer = torch.optim.Adam(conv.parameters(), lr=0.05)
+    for _ in range(600):
+        optimizer.zero_grad()
+        ((conv(images) - filtered) ** 2).mean().backward()
+        optimizer.step()
+    return conv.weight.detach()[0, 0]
+
+
+@kernel.right
+def by_least_squares(images, filtered):
+    windows = F.unfold(images, 3).transpose(1, 2).reshape(-1, 9)
+    return torch.linalg.lstsq(windows, filtered.reshape(-1, 1)).solution.reshape(3, 3)
+
+
+@kernel.right
+def by_least_squares_in_numpy(images, filtered):
+    windows = np.lib.stride_tricks.sliding_window_view(images[:, 0].numpy(), (3, 3), axis=(1, 2))
+    return (
+        np.linalg.lstsq(windows.reshape(-1, 9), filtered.numpy().ravel(), rcond=None)[0]
+        .reshape(3, 3)
+        .tolist()
     )
 
 
-@exercise("8.4", hint="Walk back from the last layer: r = (r - 1) * stride + kernel.")
-def receptive_field(answer):
-    for layers in (
-        [(3, 1)], [(3, 1), (3, 1)], [(3, 1), (2, 2), (3, 1), (2, 2)], [(5, 2), (3, 1), (3, 2)],
-    ):  # fmt: skip
-        size = 64
-        image = torch.zeros(1, 1, size, size, dtype=torch.float64, requires_grad=True)
-        out = image
-        for kernel, stride in layers:
-            out = F.conv2d(out, torch.ones(1, 1, kernel, kernel, dtype=torch.float64), stride=stride)
-        middle = out.shape[-1] // 2
-        out[0, 0, middle, middle].backward()
-        right = int((image.grad[0, 0].abs().sum(0) > 0).sum())
-        got = answer(layers)
-        expect(
-            got == right, f"Layers (kernel, stride) {layers}: one output does not see {got} pixels across."
-        )
+@kernel.wrong
+def not_trained_long_enough(images, filtered):
+    conv = nn.Conv2d(1, 1, kernel_size=3, bias=False)
+    optimizer = torch.optim.SGD(conv.parameters(), lr=0.01)
+    for _ in range(20):
+        optimizer.zero_grad()
+        ((conv(images) - filtered) ** 2).mean().backward()
+        optimizer.step()
+    return conv.weight.detach()[0, 0]
 
 
-@exercise("8.5", hint="In training: drop, and scale what stays so that the mean is kept. Otherwise: nothing.")
-def dropout(answer):
-    x = torch.ones(200, 50) * 3
-    still = answer(x, 0.4, False)
-    expect(
-        isinstance(still, torch.Tensor) and torch.equal(still, x), "Outside training, x must come back as is."
-    )
-    got = answer(x, 0.4, True)
-    expect(isinstance(got, torch.Tensor) and got.shape == x.shape, "Return a tensor shaped like x.")
-    part = float((got == 0).float().mean())
-    expect(abs(part - 0.4) < 0.03, f"p = 0.4, but {part:.2f} of the values were dropped.")
-    expect(
-        abs(float(got.mean()) - 3) < 0.15, f"The mean should stay near 3; it became {float(got.mean()):.2f}."
-    )
-    expect(not torch.equal(got, answer(x, 0.4, True)), "Two calls drop the same values.")
+@kernel.wrong
+def turned_around(images, filtered):
+    return by_least_squares(images, filtered).flip(0, 1)
 
 
-@exercise("8.6", hint="The addition needs equal shapes. Which argument of Conv2d keeps height and width?")
-def residual_block(answer):
-    for channels in (4, 7):
-        block = answer(channels)
-        expect(isinstance(block, nn.Module), "Return an nn.Module.")
-        x = torch.randn(2, channels, 9, 9)
-        shape = tuple(block(x).shape)
-        expect(shape == tuple(x.shape), f"Input {tuple(x.shape)} came out as {shape}.")
-        convolutions = [m for m in block.modules() if isinstance(m, nn.Conv2d)]
-        expect(len(convolutions) == 2, f"Two convolutions are asked for; PyTorch finds {len(convolutions)}.")
+@kernel.wrong
+def transposed(images, filtered):
+    return by_least_squares(images, filtered).T
+
+
+@kernel.wrong
+def the_edge_kernel_of_the_chapter(images, filtered):
+    return torch.tensor([[-1.0, 0, 1]] * 3)
+
+
+@kernel.wrong
+def rounds_to_whole_numbers(images, filtered):
+    return by_least_squares(images, filtered).round()
+
+
+@kernel.wrong
+def from_neighbours_one_by_one(images, filtered):
+    """Each weight by itself, as if the others were not there."""
+    windows = F.unfold(images, 3).transpose(1, 2).reshape(-1, 9)
+    target = filtered.reshape(-1, 1)
+    return ((windows * target).sum(0) / (windows**2).sum(0)).reshape(3, 3)
+
+
+# ---------------------------------------------------------------- 8.4
+
+judged = Exercise(
+    "8.4",
+    title="A different accuracy each time",
+    difficulty=1,
+    minutes=10,
+    kind=BUG,
+    text="""
+    `accuracy` gives another number whenever it is called, usually too low a one, and afterwards the model
+    itself has changed. It computes no gradients, as it should; what else does it forget? Leave the model as
+    it was found: in training mode if it was in training mode.
+    """,
+    stub='''
+    def accuracy(model, images, labels, batch_size):
+        """Returns the share of images whose class the model gets right, a number from 0 to 1."""
+        right = 0
         with torch.no_grad():
-            for parameter in block.parameters():
-                parameter.zero_()
-        block.eval()
-        expect(torch.allclose(block(x), x), "With all weights zero, the input must come out unchanged.")
+            for start in range(0, len(images), batch_size):
+                predicted = model(images[start : start + batch_size]).argmax(dim=1)
+                right += (predicted == labels[start : start + batch_size]).sum().item()
+        return right / len(images)
+    ''',
+    hints=(
+        "The model has dropout and batch norm. How do these two know whether they are being trained?",
+        "`torch.no_grad()` concerns gradients only. The mode is another thing: `model.training`.",
+        "`model.eval()` before, and after it `model.train(was_training)` with what `model.training` said "
+        "at the start.",
+    ),
+    why="""
+    In training mode dropout throws away what is needed now, and batch norm uses the batch's own statistics
+    (with batches of one image, nothing is left of it) and adds them to its running averages: a validation
+    that trains the model. `no_grad` and `eval` are independent of each other, and one needs both.
+    """,
+)
+
+
+def _judges():
+    model = nn.Sequential(
+        nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Dropout(0.5), nn.Flatten(), nn.Linear(64, 3)
+    )
+    with torch.no_grad():
+        model[1].running_mean.copy_(torch.randn(4))
+        model[1].running_var.copy_(torch.rand(4) + 0.5)
+    return model
+
+
+@judged.check
+def check_judged(answer):
+    for count, batch_size in ((2, 2), (3, 2), (10, 4), (40, 1), (40, 16)):
+        for training in (True, False):
+            model = _judges().train(training)
+            images = torch.randn(count, 1, 6, 6)
+            with torch.no_grad():
+                labels = copy.deepcopy(model).eval()(images).argmax(1)
+            labels[: count // 2] = (labels[: count // 2] + 1) % 3
+            before = copy.deepcopy(model.state_dict())
+            mode = "training" if training else "eval"
+            with case(f"{count} images in batches of {batch_size}, a model in {mode} mode"):
+                got = answer(model, images, labels, batch_size)
+                same(got, 1 - count // 2 / count, "the accuracy")
+                changed = [
+                    name for name, value in model.state_dict().items() if not torch.equal(value, before[name])
+                ]
+                expect(not changed, f"the model's {', '.join(changed)} changed.")
+                mine = "training" if model.training else "eval"
+                expect(model.training == training, f"afterwards it is in {mine} mode.")
+                expect(
+                    all(m.training == training for m in model.modules()), "some layer is in another mode now."
+                )
+
+
+@judged.solution
+def accuracy(model, images, labels, batch_size):
+    was_training = model.training
+    model.eval()
+    right = 0
+    with torch.no_grad():
+        for start in range(0, len(images), batch_size):
+            predicted = model(images[start : start + batch_size]).argmax(dim=1)
+            right += (predicted == labels[start : start + batch_size]).sum().item()
+    model.train(was_training)
+    return right / len(images)
+
+
+@judged.right
+def on_a_copy(model, images, labels, batch_size):
+    still = copy.deepcopy(model).eval()
+    with torch.inference_mode():
+        predicted = torch.cat([still(batch).argmax(1) for batch in images.split(batch_size)])
+    return (predicted == labels).float().mean()
+
+
+@judged.right
+def all_at_once(model, images, labels, batch_size):
+    was_training = model.training
+    scores = model.train(False)(images).detach().numpy()
+    model.train(was_training)
+    return np.mean(scores.argmax(1) == labels.numpy())
+
+
+@judged.wrong
+def stays_in_eval_mode(model, images, labels, batch_size):
+    model.eval()
+    return accuracy(model, images, labels, batch_size)
+
+
+@judged.wrong
+def ends_in_training_mode(model, images, labels, batch_size):
+    share = accuracy(model, images, labels, batch_size)
+    model.train()
+    return share
+
+
+@judged.wrong
+def dropout_alone(model, images, labels, batch_size):
+    model[3].eval()
+    with torch.no_grad():
+        share = (model(images).argmax(1) == labels).float().mean()
+    model[3].train(model.training)
+    return share
+
+
+@judged.wrong
+def forgets_the_last_batch(model, images, labels, batch_size):
+    whole = len(images) // batch_size * batch_size
+    return accuracy(model, images[:whole], labels[:whole], batch_size)
+
+
+@judged.wrong
+def mean_of_the_batches(model, images, labels, batch_size):
+    parts = zip(images.split(batch_size), labels.split(batch_size))
+    return np.mean([accuracy(model, x, y, batch_size) for x, y in parts])
+
+
+# ---------------------------------------------------------------- 8.5
+
+dropped = Exercise(
+    "8.5",
+    title="Dropout",
+    difficulty=2,
+    minutes=15,
+    kind=BUILD,
+    text="""
+    Dropout of single values, for training and for use, without PyTorch's own: in training, each value
+    becomes 0 with probability `p`, and the others are scaled so that the mean stays what it was. In use,
+    nothing happens.
+    """,
+    stub='''
+    def dropout(x, p, training):
+        """x: any tensor; p: from 0 to below 1. Returns a tensor of the same shape."""
+        raise NotImplementedError("your turn")
+    ''',
+    hints=(
+        "A mask of random numbers, one per value. And if 40 % are gone, by how much must the rest grow?",
+        "What stays is 1 - p of the values, so each of them is divided by 1 - p.",
+        "`x * (torch.rand_like(x) >= p) / (1 - p)` in training, `x` otherwise.",
+    ),
+    why="""
+    Scaling in training, and not in use, keeps the network's answers free of p once it is trained: `eval()`
+    is all it needs. Each call draws a new mask, so no neuron can rely on another.
+    """,
+)
+
+
+@dropped.check
+def check_dropped(answer):
+    for p in (0.0, 0.25, 0.4, 0.8):
+        for shape in ((1,), (2, 3)):
+            x = torch.randint(1, 9, shape).float()
+            with case(x=x, p=p, training=False):
+                same(answer(x.clone(), p, False), x, "the answer")
+        x = torch.full((100, 200), 3.0)
+        with case(f"20,000 values of 3, p = {p}, training = True"):
+            got = as_tensor(answer(x.clone(), p, True))
+            expect(got.shape == x.shape, f"the shape should be {tuple(x.shape)}, not {tuple(got.shape)}.")
+            part = (got == 0).double().mean().item()
+            expect(abs(part - p) < 0.025, f"{part:.1%} of the values were dropped.")
+            rest = got[got != 0]
+            wanted = 3 / (1 - p)
+            expect(
+                torch.allclose(rest, torch.tensor(wanted, dtype=rest.dtype), rtol=1e-3),
+                f"what stays should be {wanted:.4g}; it is {rest.min():.4g} to {rest.max():.4g}.",
+            )
+            rows = (got == 0).double().mean(1)
+            spread = rows.std().item()
+            expect(
+                spread < 0.1, "whole rows are dropped together; each value should have a chance of its own."
+            )
+            columns = (got == 0).double().mean(0).std().item()
+            expect(
+                columns < 0.1,
+                "whole columns are dropped together; each value should have a chance of its own.",
+            )
+            again = as_tensor(answer(x.clone(), p, True))
+            expect(p == 0 or not torch.equal(got, again), "two calls drop the same values.")
+    zeros = torch.tensor([0.0, -2.0])
+    with case(x=zeros, p=0.0, training=True):
+        same(answer(zeros.clone(), 0.0, True), zeros, "the answer")
+
+
+@dropped.solution
+def dropout(x, p, training):
+    if not training:
+        return x
+    return x * (torch.rand_like(x) >= p) / (1 - p)
+
+
+@dropped.right
+def with_bernoulli(x, p, training):
+    keep = 1 - p if training else 1.0
+    return torch.where(torch.bernoulli(torch.full_like(x, keep)).bool(), x / keep, 0.0)
+
+
+@dropped.right
+def in_numpy(x, p, training):
+    mask = np.random.binomial(1, 1 - p, x.shape) / (1 - p) if training else 1
+    return x.numpy() * mask
+
+
+@dropped.wrong
+def always_trains(x, p, training):
+    return dropout(x, p, True)
+
+
+@dropped.wrong
+def does_not_scale(x, p, training):
+    return x * (torch.rand_like(x) >= p) if training else x
+
+
+@dropped.wrong
+def keeps_what_it_should_drop(x, p, training):
+    return x * (torch.rand_like(x) < p) / max(p, 0.01) if training else x
+
+
+@dropped.wrong
+def scales_in_use(x, p, training):
+    return x * (torch.rand_like(x) >= p) if training else x * (1 - p)
+
+
+@dropped.wrong
+def by_row(x, p, training):
+    return x * (torch.rand(len(x), *[1] * (x.ndim - 1)) >= p) / (1 - p) if training else x
+
+
+@dropped.wrong
+def the_same_mask_each_time(x, p, training):
+    mask = torch.rand(x.shape, generator=torch.Generator().manual_seed(0)) >= p
+    return x * mask / (1 - p) if training else x
+
+
+@dropped.wrong
+def always_a_half(x, p, training):
+    return dropout(x, 0.5, training)
+
+
+# ---------------------------------------------------------------- 8.6
+
+residual = Exercise(
+    "8.6",
+    title="A residual block of two",
+    difficulty=2,
+    minutes=20,
+    kind=BUILD,
+    text="""
+    A residual block with two 3 × 3 convolutions: a class or function of the number of channels that gives
+    an `nn.Module`, which computes input + conv(ReLU(conv(input))), and nothing else. Height and width stay.
+    """,
+    stub='''
+    def residual_block(channels):
+        """Returns an nn.Module, (N, channels, H, W) -> (N, channels, H, W)."""
+        raise NotImplementedError("your turn")
+    ''',
+    hints=(
+        "The addition needs equal shapes. Which argument of `nn.Conv2d` keeps height and width?",
+        "A small class: two convolutions with `padding=1` in `__init__`, one line in `forward`.",
+        "`return x + self.conv2(torch.relu(self.conv1(x)))`",
+    ),
+    why="""
+    With all weights at zero, the block hands its input through: a stack of such blocks starts as something
+    harmless, and each has to learn only what to change. The gradient has a way around every convolution,
+    too.
+    """,
+)
+
+
+@residual.check
+def check_residual(answer):
+    for channels in (1, 2, 5):
+        with case(f"channels = {channels}"):
+            block = answer(channels)
+            expect(isinstance(block, nn.Module), "an nn.Module is wanted.")
+            x = torch.randn(2, channels, 6, 5)
+            got = block(x)
+            expect(got.shape == x.shape, f"an input {tuple(x.shape)} came out as {tuple(got.shape)}.")
+            shapes = [tuple(p.shape) for p in block.parameters() if p.ndim == 4]
+            wanted = [(channels, channels, 3, 3)] * 2
+            expect(shapes == wanted, f"it should have kernels of the shapes {wanted}; it has {shapes}.")
+            with torch.no_grad():
+                for parameter in block.parameters():
+                    parameter.zero_()
+            same(block(x), x, "the output with all weights at zero")
+            # A kernel with a single 1 in its middle hands its channel through; biases stay at zero.
+            kernels = [p for p in block.parameters() if p.ndim == 4]
+            for first, second in ((1.0, 1.0), (-1.0, 1.0), (1.0, -2.0), (-1.0, -2.0)):
+                with torch.no_grad():
+                    for weight, value in zip(kernels, (first, second)):
+                        weight.zero_()
+                        weight[range(channels), range(channels), 1, 1] = value
+                options = [x + b * torch.relu(a * x) for a, b in ((first, second), (second, first))]
+                words = (
+                    f"the output, with {first:g} and {second:g} in the middle of the kernels and 0 elsewhere,"
+                )
+                if not torch.allclose(block(x), options[1], atol=1e-5):  # declared in the other order
+                    same(block(x), options[0], words)
+            with torch.no_grad():
+                for weight in kernels:
+                    weight.zero_()
+                    weight[range(channels), range(channels), 0, 2] = 1
+            moved = F.pad(x, (1, 1, 1, 1))[..., :-2, 2:].relu()
+            same(block(x), x + F.pad(moved, (1, 1, 1, 1))[..., :-2, 2:], "the output with kernels that shift")
+
+
+class TwoConvolutions(nn.Module):
+    def __init__(self, channels):
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, channels, kernel_size=3, padding=1)
+        self.conv2 = nn.Conv2d(channels, channels, kernel_size=3, padding=1)
+
+    def forward(self, x):
+        return x + self.conv2(torch.relu(self.conv1(x)))
+
+
+residual.solution(TwoConvolutions)
+
+
+class _Around(nn.Module):
+    def __init__(self, *inner):
+        super().__init__()
+        self.inner = nn.Sequential(*inner)
+
+    def forward(self, x):
+        return self.inner(x) + x
+
+
+@residual.right
+def around_a_sequence(channels):
+    def conv():
+        return nn.Conv2d(channels, channels, 3, padding="same", bias=False)
+
+    return _Around(conv(), nn.ReLU(), conv())
+
+
+@residual.right
+class SecondDeclaredFirst(nn.Module):
+    def __init__(self, channels):
+        super().__init__()
+        self.last = nn.Conv2d(channels, channels, 3, padding=1)
+        self.first = nn.Conv2d(channels, channels, 3, padding=1)
+
+    def forward(self, x):
+        return self.last(self.first(x).clamp(min=0)).add(x)
+
+
+def _conv(channels, size=3):
+    return nn.Conv2d(channels, channels, size, padding=size // 2)
+
+
+@residual.wrong
+def without_the_way_around(channels):
+    return nn.Sequential(_conv(channels), nn.ReLU(), _conv(channels))
+
+
+@residual.wrong
+def without_relu(channels):
+    return _Around(_conv(channels), _conv(channels))
+
+
+@residual.wrong
+def kernels_of_one_and_five(channels):
+    return _Around(_conv(channels, 1), nn.ReLU(), _conv(channels, 5))
+
+
+@residual.wrong
+def relu_at_the_end_too(channels):
+    return nn.Sequential(_Around(_conv(channels), nn.ReLU(), _conv(channels)), nn.ReLU())
+
+
+@residual.wrong
+def another_activation(channels):
+    return _Around(_conv(channels), nn.LeakyReLU(0.1), _conv(channels))
+
+
+@residual.wrong
+def without_padding(channels):
+    return _Around(nn.Conv2d(channels, channels, 3), nn.ReLU(), nn.Conv2d(channels, channels, 3))
+
+
+@residual.wrong
+def the_same_kernel_twice(channels):
+    conv = _conv(channels)
+    return _Around(conv, nn.ReLU(), conv)
+
+
+# ---------------------------------------------------------------- 8.7
+
+norm = Exercise(
+    "8.7",
+    title="Batch norm by hand",
+    difficulty=3,
+    minutes=35,
+    kind=BUILD,
+    text="""
+    What `nn.BatchNorm2d` computes, without its factor and offset. In training, each channel is normalized
+    by its own mean and variance over batch, height and width (dividing by N), and the running mean and
+    variance move a tenth of the way towards the batch's; in use, the running ones normalize. `eps = 1e-5`
+    is added to the variance before its root. Return the output and the two running tensors. One detail is
+    hidden in the documentation: the variance that enters the running average is divided by N - 1.
+    """,
+    stub='''
+    def batch_norm(x, running_mean, running_var, training):
+        """x: (N, C, H, W); running_mean, running_var: (C,). Returns (output, running_mean, running_var)."""
+        raise NotImplementedError("your turn")
+    ''',
+    hints=(
+        "Which axes are averaged over so that one number per channel is left? How does a (C,) tensor meet "
+        "a (N, C, H, W) one?",
+        "`x.mean(dim=(0, 2, 3))`, and `[None, :, None, None]` or `keepdim=True` to bring it back. Two "
+        "variances are needed: one to normalize, one for the running average.",
+        "`new = 0.9 * running + 0.1 * batch` for both running tensors, with `x.var((0, 2, 3))` for the "
+        "second; the output uses `x.var((0, 2, 3), unbiased=False)`.",
+    ),
+    why="""
+    Two variances for one batch: dividing by N makes this batch's variance exactly 1, dividing by N - 1 is
+    the better guess for all images. After one batch, the running mean has moved a tenth of the way only,
+    which is why a network that was trained for a few steps seems to fall apart in eval mode.
+    """,
+)
+
+
+@norm.check
+def check_norm(answer):
+    for shape in ((2, 1, 1, 1), (1, 1, 1, 2), (2, 1, 1, 2), (2, 2, 1, 1), (2, 3, 2, 2), (8, 4, 5, 5)):
+        theirs = nn.BatchNorm2d(shape[1], affine=False)
+        mean, var = torch.randint(-3, 4, (2, shape[1])).float()
+        theirs.running_mean.copy_(mean)
+        theirs.running_var.copy_(var.abs() + 1)
+        for training in (False, True, True, False):
+            x = torch.randint(-5, 6, shape).float()
+            mean, var = theirs.running_mean.clone(), theirs.running_var.clone()
+            with case(x=x, running_mean=mean, running_var=var, training=training):
+                want = theirs.train(training)(x)
+                got = answer(x.clone(), mean.clone(), var.clone(), training)
+                expect(isinstance(got, tuple | list) and len(got) == 3, "return three tensors.")
+                same(got[0], want, "the output", atol=1e-3)
+                same(got[1], theirs.running_mean, "the running mean")
+                same(got[2], theirs.running_var, "the running variance")
+
+
+@norm.solution
+def batch_norm(x, running_mean, running_var, training):
+    mean, var = running_mean, running_var
+    if training:
+        mean, var = x.mean(dim=(0, 2, 3)), x.var(dim=(0, 2, 3), unbiased=False)
+        running_mean = 0.9 * running_mean + 0.1 * mean
+        running_var = 0.9 * running_var + 0.1 * x.var(dim=(0, 2, 3))
+    output = (x - mean[:, None, None]) / (var[:, None, None] + 1e-5).sqrt()
+    return output, running_mean, running_var
+
+
+@norm.right
+def in_numpy_on_flat_channels(x, running_mean, running_var, training):
+    values = np.moveaxis(x.double().numpy(), 1, -1)
+    flat, mean, var = values.reshape(-1, x.shape[1]), running_mean.numpy(), running_var.numpy()
+    use = (flat.mean(0), flat.var(0)) if training else (mean, var)
+    if training:
+        mean, var = 0.9 * mean + 0.1 * flat.mean(0), 0.9 * var + 0.1 * flat.var(0, ddof=1)
+    return np.moveaxis((values - use[0]) / np.sqrt(use[1] + 1e-5), -1, 1), mean, var
+
+
+@norm.right
+def in_place_with_lerp(x, running_mean, running_var, training):
+    dims = (0, 2, 3)
+    if not training:
+        mean, var = running_mean[None, :, None, None], running_var[None, :, None, None]
+    else:
+        var, mean = torch.var_mean(x, dim=dims, correction=0, keepdim=True)
+        running_mean.lerp_(mean.flatten(), 0.1)
+        running_var.lerp_(x.var(dim=dims), 0.1)
+    return [(x - mean) * torch.rsqrt(var + 1e-5), running_mean, running_var]
+
+
+@norm.wrong
+def running_variance_divided_by_n(x, running_mean, running_var, training):
+    output, mean, _ = batch_norm(x, running_mean, running_var, training)
+    var = 0.9 * running_var + 0.1 * x.var((0, 2, 3), unbiased=False) if training else running_var
+    return output, mean, var
+
+
+@norm.wrong
+def output_with_the_unbiased_variance(x, running_mean, running_var, training):
+    output, mean, var = batch_norm(x, running_mean, running_var, training)
+    if training:
+        output = (x - x.mean((0, 2, 3), keepdim=True)) / (x.var((0, 2, 3), keepdim=True) + 1e-5).sqrt()
+    return output, mean, var
+
+
+@norm.wrong
+def always_with_the_batch(x, running_mean, running_var, training):
+    output, *_ = batch_norm(x, running_mean, running_var, True)
+    return output, *batch_norm(x, running_mean, running_var, training)[1:]
+
+
+@norm.wrong
+def always_with_the_running_ones(x, running_mean, running_var, training):
+    return batch_norm(x, running_mean, running_var, False)
+
+
+@norm.wrong
+def moves_nine_tenths(x, running_mean, running_var, training):
+    output, *_ = batch_norm(x, running_mean, running_var, training)
+    if training:
+        running_mean = 0.1 * running_mean + 0.9 * x.mean((0, 2, 3))
+        running_var = 0.1 * running_var + 0.9 * x.var((0, 2, 3))
+    return output, running_mean, running_var
+
+
+@norm.wrong
+def per_image(x, running_mean, running_var, training):
+    output, mean, var = batch_norm(x, running_mean, running_var, training)
+    if training:
+        output = (x - x.mean((2, 3), keepdim=True)) / (
+            x.var((2, 3), keepdim=True, unbiased=False) + 1e-5
+        ).sqrt()
+    return output, mean, var
+
+
+@norm.wrong
+def updates_in_use(x, running_mean, running_var, training):
+    output, *_ = batch_norm(x, running_mean, running_var, training)
+    return output, *batch_norm(x, running_mean, running_var, True)[1:]
