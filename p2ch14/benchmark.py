@@ -1,10 +1,12 @@
 """A whole scan from voxels to nodules, beside the plain way, in the same run (chapter 14).
 
     python -m p2ch14.benchmark [--json F] [SCAN]
+    python -m p2ch14.benchmark --large [--json F]
 
 Plain: slice by slice at full width, crop by crop, float32 in contiguous memory, and SciPy's centre of
 mass. Without SCAN a real LUNA scan where one is there (in COURSE_DATA or COURSE_REAL),
-else a generated one of 140×512×512 voxels.
+else a generated one of 140×512×512 voxels. --large asks for memory only: a generated patient of 600 slices.
+All is computed in this process: when it is stopped, nothing goes on.
 """
 
 import argparse
@@ -15,20 +17,24 @@ import time
 from pathlib import Path
 
 import numpy as np
+import SimpleITK as sitk
 import torch
 from scipy import ndimage
 
+from p2ch09.geometry import Geometry
+from p2ch09.phantom import make_patient
 from p2ch10.scans import load_scan
-from p2ch13.benchmark import choose_scan
+from p2ch13.benchmark import SEED, choose_scan
 from p2ch13.lungs import Lungs
 from p2ch13.segment import segment_plainly, trusted
 from p2ch14 import grouping
 from p2ch14.pipeline import NodulePipeline
-from util.errors import main_guard
+from util.errors import UserError, main_guard
 from util.files import atomic_path
 
 SAME_MM = 2.0  # two nodules closer than this are one
 SECONDS, GIGABYTES, FASTER = 15, 2.0, 5
+LARGE_SHAPE, LARGE_GIGABYTES = (600, 512, 512), 3.0
 
 
 class PlainPipeline(NodulePipeline):
@@ -130,21 +136,53 @@ def measure(path, device=None, paths=()):
     }
 
 
-def main(arguments=None):
-    """The command."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+def write_large_scan(folder: Path, shape=LARGE_SHAPE) -> Path:
+    """A generated patient in thin slices, each of them four times, as .mhd; its path.
+
+    Memory depends on how many voxels there are and how many are marked, not on whether neighbours differ.
+    """
+    patient = make_patient(SEED, (shape[0] // 4, *shape[1:]))
+    geometry = patient.geometry
+    x, y, z = geometry.spacing_xyz
+    thin = Geometry(shape, geometry.origin_xyz, (x, y, z / 4), geometry.direction)
+    path = folder / f"{patient.series_uid}.mhd"
+    sitk.WriteImage(thin.to_itk(np.repeat(patient.hu, 4, axis=0)), str(path))
+    return path
+
+
+def measure_large(path, device=None) -> dict:
+    """Seconds and memory of reading and analysing the scan at `path`, in our way only."""
+    pipeline = NodulePipeline(device=device)
+    result, seconds, cpu_seconds = _timed(pipeline, path)
+    return {
+        "device": str(pipeline.device),
+        "threads": torch.get_num_threads(),
+        "seconds": seconds,
+        "cpu_seconds": cpu_seconds,
+        "peak_gb": peak_gigabytes(),
+        "candidates": len(result.findings),
+        "nodules": len(result.nodules(pipeline.threshold)),
+    }
+
+
+def print_large(figures):
+    """What `measure_large` answers, with what must hold."""
+    size = "×".join(map(str, figures["shape"]))
+    print(f"a generated scan of {size} voxels, {figures['device']}, {figures['threads']} threads")
+    print(
+        f"seconds {figures['seconds']:.1f}; {figures['candidates']} candidates, {figures['nodules']} nodules"
     )
-    parser.add_argument("scan", nargs="?", metavar="SCAN", help="a scan file or DICOM folder")
-    parser.add_argument("--device", help="such as cpu or cuda:1; the course chooses by default")
-    parser.add_argument("--json", metavar="F", help="write the figures to this file, too")
-    options = parser.parse_args(arguments)
-    with tempfile.TemporaryDirectory() as folder:
-        path, kind = (Path(options.scan), "given") if options.scan else choose_scan(Path(folder))
-        figures = {"scan": kind, **measure(path, options.device)}
+    peak = figures["peak_gb"]
+    fails = "  FAILS" if peak > LARGE_GIGABYTES else ""
+    print(f"memory, GB {peak:.2f}  at most {LARGE_GIGABYTES:g}{fails}")
+
+
+def print_figures(figures):
+    """What `measure` answers, ours beside the plain way, with what must hold."""
     size = "×".join(map(str, figures["shape"]))
     print(
-        f"a {kind} scan of {size} voxels, {figures['device']}, {figures['threads']} threads, reading included"
+        f"a {figures['scan']} scan of {size} voxels, {figures['device']}, {figures['threads']} threads, "
+        "reading included"
     )
     print(f"{'':26} {'ours':>8} {'plain':>8}  must hold")
 
@@ -161,6 +199,29 @@ def main(arguments=None):
     line("candidates", figures["candidates"], figures["plain_candidates"], "", True)
     same = figures["same_decisions"]
     line("nodules", figures["nodules"], figures["plain_nodules"], "the same places", same)
+
+
+def main(arguments=None):
+    """The command."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("scan", nargs="?", metavar="SCAN", help="a scan file or DICOM folder")
+    parser.add_argument("--device", help="such as cpu or cuda:1; the course chooses by default")
+    parser.add_argument("--json", metavar="F", help="write the figures to this file, too")
+    parser.add_argument("--large", action="store_true", help="memory for a generated scan of 600 slices")
+    options = parser.parse_args(arguments)
+    if options.large and options.scan:
+        raise UserError("--large generates its scan; leave out SCAN or --large")
+    with tempfile.TemporaryDirectory() as folder:
+        if options.large:
+            path = write_large_scan(Path(folder))
+            figures = {"scan": "generated", "shape": list(LARGE_SHAPE), **measure_large(path, options.device)}
+            print_large(figures)
+        else:
+            path, kind = (Path(options.scan), "given") if options.scan else choose_scan(Path(folder))
+            figures = {"scan": kind, **measure(path, options.device)}
+            print_figures(figures)
     if options.json:
         with atomic_path(options.json) as temporary:
             temporary.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")

@@ -11,6 +11,7 @@ from p2ch10.scans import load_scan
 from p2ch14 import benchmark
 from p2ch14.benchmark import PlainPipeline, choose_scan, unmatched
 from p2ch14.pipeline import NodulePipeline
+from util.errors import UserError
 
 
 @pytest.fixture(scope="module")
@@ -71,3 +72,19 @@ def test_a_real_scan_is_preferred(real_data, tmp_path, monkeypatch):
     path, kind = choose_scan(tmp_path)
     assert kind == "real"
     assert path.suffix == ".mhd"
+
+
+def test_a_large_scan_is_analysed_for_its_memory_alone(tmp_path, capsys):
+    path = benchmark.write_large_scan(tmp_path, (64, 96, 96))
+    ct = load_scan(path)
+    assert ct.hu_a.shape == (64, 96, 96)
+    assert (ct.hu_a[::4] == ct.hu_a[3::4]).all()
+    assert not (ct.hu_a[3] == ct.hu_a[4]).all()
+    figures = {"shape": [64, 96, 96], **benchmark.measure_large(path, "cpu")}
+    assert figures["peak_gb"] > 0.1
+    benchmark.print_large(figures | {"peak_gb": 2.9})
+    assert "FAILS" not in capsys.readouterr().out
+    benchmark.print_large(figures | {"peak_gb": 3.1})
+    assert "memory, GB 3.10  at most 3  FAILS" in capsys.readouterr().out
+    with pytest.raises(UserError, match="--large generates its scan"):
+        benchmark.main(["--large", str(path)])
