@@ -221,6 +221,31 @@ def test_fast_and_plain_segmentation_agree():
     assert (fast & plain).sum() > 0.95 * (fast | plain).sum()
 
 
+def test_lungs_that_were_found_are_not_looked_for_again(monkeypatch):
+    hu = np.full((8, 160, 200), -1000, dtype=np.int16)
+    hu[:, 20:140, 20:180] = 0
+    hu[:, 50:110, 40:80] = hu[:, 60:110, 120:160] = -850
+    torch.manual_seed(0)
+    model = UNetWrapper().eval()
+    lungs, alone = Lungs(hu), segment(model, hu)
+    monkeypatch.setattr("p2ch13.segment.Lungs", lambda hu: pytest.fail("looked for the lungs again"))
+    assert np.array_equal(segment(model, hu, lungs=lungs), alone)
+
+
+def test_the_distance_to_the_lungs_is_in_millimetres():
+    hu = np.full((8, 160, 200), -1000, dtype=np.int16)
+    hu[:, 20:140, 20:180] = 0
+    hu[:, 48:108, 40:80] = hu[:, 60:108, 120:160] = -850
+    lungs = Lungs(hu)
+    away_mm = lungs.distance_mm((2.0, 0.5, 0.5))
+    assert away_mm.shape == (4, 40, 50)
+    assert away_mm[1, 80 // 4, 60 // 4] == 0
+    # Row 120 is 12 rows below the lung's last; of every fourth row the last in it is 104.
+    assert away_mm[1, 120 // 4, 60 // 4] == (120 - 104) * 0.5
+    hu[:, 60:108, 120:160] = 0
+    assert Lungs(hu).distance_mm((2.0, 0.5, 0.5)) is None, "one lung only: nothing may be left out"
+
+
 def test_body_window_holds_the_body_and_fits_the_network():
     hu = np.full((4, 101, 130), -1000, dtype=np.int16)
     hu[:, 40:61, 50:90] = 0
