@@ -24,6 +24,7 @@ TAGS = [
     "ReconstructionDiameter",
     "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence", "PatientID", "PatientPosition",
 ]  # fmt: skip
+NUMBERS = ("Rows", "Columns", "SamplesPerPixel", "RescaleSlope", "RescaleIntercept", "SliceThickness")
 MOST_FILES = 20_000
 
 
@@ -94,23 +95,35 @@ def is_dicom(path) -> bool:
     return start[128:] == b"DICM" or (start[:2] in (b"\x08\0", b"\x02\0") and len(start) == 132)
 
 
-def read_slices(folder) -> list[Slice]:
+def read_slices(folder, aside) -> list[Slice]:
     """Every image of the folder, in no order. Other files are passed over.
 
-    Raises `UserError` where there is none, or where a DICOM file's header cannot be read.
+    aside: a list that gets a phrase for files that look like images and are none. Raises `UserError` where no
+    image is, or where a DICOM file's header cannot be read.
     """
     import pydicom
 
-    slices = []
+    slices, others, strange = [], [], 0
     for path in dicom_files(folder):
         if not is_dicom(path):
+            others.append(path.suffix.lower())
             continue
         try:
             header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=TAGS, force=True)
-            if "Rows" in header and "SeriesInstanceUID" in header:
+            for tag in TAGS:
+                header.get(tag)  # a damaged value is found as it is converted
+            if all(name in header for name in ("Rows", "Columns", "SeriesInstanceUID")):
                 slices += _slices_of(path, header)
+            else:
+                strange += 1
         except Exception as error:  # pydicom raises many kinds for damaged bytes
             raise _unreadable(path, error) from error
+    alike = {one.path.suffix.lower() for one in slices}
+    unlike = sum(suffix in alike for suffix in others)
+    if unlike:
+        aside.append(f"{unlike} files that are no DICOM")
+    if strange:
+        aside.append(f"{strange} DICOM files without an image")
     if not slices:
         raise UserError(
             f"the folder '{called(folder)}' holds no DICOM images; give the folder with the .dcm files"
@@ -138,8 +151,7 @@ def _slices_of(path, header):
         one.position = _numbers(one, "ImagePositionPatient", 3)
         one.orientation = _numbers(one, "ImageOrientationPatient", 6)
         one.pixel_mm = _pixel_mm(one)
-        for name in ("RescaleSlope", "RescaleIntercept", "SliceThickness"):
-            value = one.get(name)
+        for value in map(one.get, NUMBERS):
             if value not in (None, ""):
                 float(value)
     return slices

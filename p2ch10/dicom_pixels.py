@@ -7,6 +7,7 @@ from p2ch10.volume import called
 from util.errors import UserError
 
 INT16 = np.iinfo(np.int16)
+COMPRESSED = b"\xfe\xff\x00\xe0"  # what compressed pixels begin with: an item
 
 
 def read_pixels(slices, folder, notes):
@@ -52,6 +53,8 @@ def _open(path):
     try:
         dataset = pydicom.dcmread(path, force=True)
         if "TransferSyntaxUID" not in dataset.file_meta:
+            if dataset.PixelData[:4] == COMPRESSED:
+                raise ValueError("the compressed pixels' TransferSyntaxUID is missing")
             dataset.file_meta.TransferSyntaxUID = (
                 pydicom.uid.ImplicitVRLittleEndian
                 if dataset.original_encoding[0]

@@ -72,7 +72,7 @@ def read_dicom(folder, series=None, max_voxels=None):
     leave a choice and `series` makes none, and for slices that are missing, doubled, damaged or tilted.
     """
     aside = []
-    candidates = find_stacks(read_slices(folder), folder, aside, series)
+    candidates = find_stacks(read_slices(folder, aside), folder, aside, series)
     stack = choose(candidates, folder, aside, series)
     notes = [f"read series {stack}" + (f"; set aside: {', '.join(aside)}" if aside else "")] if aside else []
     check_shape(folder, (len(stack.slices), *stack.slices[0].size), max_voxels)
