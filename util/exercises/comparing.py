@@ -39,7 +39,7 @@ def shown(value) -> str:
     if isinstance(value, bool | np.bool_):
         return str(bool(value))
     if isinstance(value, float | np.floating):
-        return f"{float(value):.4g}"
+        return f"{float(value) + 0.0:.4g}"  # no -0
     if isinstance(value, list):
         return "[" + ", ".join(map(shown, value)) + "]"
     if type(value) is tuple:
