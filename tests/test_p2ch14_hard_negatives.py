@@ -174,3 +174,9 @@ def test_the_second_classifier_trains_every_parameter(listed, clean_output, monk
         assert parameter.grad is not None, name
         assert torch.isfinite(parameter.grad).all(), name
         assert parameter.grad.abs().sum() > 0, name
+
+
+@pytest.mark.parametrize("words", [[], ["nodules"]])
+def test_an_unknown_training_is_a_sentence(words):
+    with pytest.raises(UserError, match="name one of segmentation, classification, second"):
+        trainings.main(words)

@@ -144,10 +144,11 @@ TRAININGS = {
 
 def main(arguments=None):
     """The command: the training's name, then its options. Raises `UserError` for an unknown name."""
-    name, *rest = sys.argv[1:] if arguments is None else arguments
+    words = sys.argv[1:] if arguments is None else arguments
+    name = words[0] if words else ""
     if name not in TRAININGS:
         raise UserError(f"there is no training '{name}'; name one of {', '.join(TRAININGS)}")
-    TRAININGS[name](rest).main()
+    TRAININGS[name](words[1:]).main()
 
 
 if __name__ == "__main__":
