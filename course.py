@@ -2,11 +2,13 @@
 """The course's one command.
 
     python3 course.py run              set up if needed, then the main job: from patients to a report
-    python3 course.py test [ARGS…]     set up if needed, then every test (ARGS go to pytest)
+    python3 course.py test [ARGS…]     set up if needed, then every test (ARGS go to pytest);
+                                       --fast: the quick ones, two minutes
     python3 course.py setup            make .venv with everything the course needs
     python3 course.py lab              JupyterLab on the notebooks
     python3 course.py progress [CH…]   exercises: what you passed, tried, left open
     python3 course.py doctor           what this machine can do, and what to do about the rest
+                                       (--measure [--json F]: and how fast, in three minutes)
     python3 course.py data [NAME…]     list, download or verify datasets (--subset N, --check)
     python3 course.py notebooks [CH…]  execute notebooks again and write them back (for maintainers)
 

@@ -1,8 +1,10 @@
 """`python course.py doctor`: what this machine can do for the course, and what to do about the rest.
 
+With --measure it also says how fast that is, by five small measurements (`commands.measure`).
 `examine` answers with the table as rows, which chapter 1 shows; `main` prints it.
 """
 
+import argparse
 import importlib.metadata
 import os
 import platform
@@ -138,13 +140,24 @@ def _data():
     yield Row("real data", ", ".join(there) or "none (the course generates what it needs)")
 
 
-def main():
+def main(arguments=None):
+    parser = argparse.ArgumentParser(prog="course.py doctor", description=__doc__.splitlines()[0])
+    parser.add_argument("--measure", action="store_true", help="how fast this machine is, too: three minutes")
+    parser.add_argument("--json", metavar="F", help="with --measure: write the figures to this file")
+    options = parser.parse_args(arguments)
+    if options.json and not options.measure:
+        raise UserError("--json writes what --measure measures; give both")
     rows = examine()
     for row in rows:
         print(f"{row.what:13} {row.found}" + (f"\n{'':13} -> {row.advice}" if row.advice else ""))
     advised = sum(bool(row.advice) for row in rows)
     things = "one thing" if advised == 1 else f"{advised} things"
     print(f"\n{things} to look at (->)" if advised else "\nready for the course")
+    if options.measure:
+        from commands import measure  # imports most of the course
+
+        print()
+        measure.main(options.json)
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ from p2ch09.geometry import Geometry
 from p2ch09.nodules import Nodule, draw_nodule, sample_count, sample_nodule
 from util.errors import UserError, main_guard
 from util.files import atomic_path
+from util.processes import end_with_parent
 
 SHAPE = (128, 256, 256)
 # 2.25 is the root for UIDs derived from a UUID; the middle arc says "generated" to a reader.
@@ -561,7 +562,7 @@ def write_cohort(out, scans, seed, shape=SHAPE, *, processes=None, richness=1, m
         results = map(_scan_job, jobs)
         patients = [p for _, p in enumerateWithEstimate(results, "patients", iter_len=scans)]
     else:
-        with ProcessPoolExecutor(processes) as pool:
+        with ProcessPoolExecutor(processes, initializer=end_with_parent) as pool:
             results = pool.map(_scan_job, jobs)
             patients = [p for _, p in enumerateWithEstimate(results, "patients", iter_len=scans)]
     _write_lists(out, patients)

@@ -24,6 +24,7 @@ from p2ch10.dsets import LunaDataset, getCt
 from p2ch11.training import LunaTrainingApp
 from util.errors import main_guard
 from util.files import atomic_path
+from util.processes import end_with_parent
 from util.runtime import get_device
 
 BATCH_SIZE = 32
@@ -79,7 +80,8 @@ def training_rate(is_plain, samples, rounds=2) -> float:
 
 def in_own_process(function, *arguments):
     """What `function` answers in a fresh process, so that no way profits from another's warm memory."""
-    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=context, initializer=end_with_parent) as pool:
         return pool.submit(function, *arguments).result()
 
 

@@ -1,10 +1,13 @@
 """Shared by all tests: where real data may lie, and folders that keep a test's output to itself."""
 
+import contextlib
 import functools
 import os
 import shutil
+import signal
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 from hypothesis import settings
@@ -83,6 +86,23 @@ def trained(executed):
         raise AssertionError(f"the notebook of {chapter} trained nothing with {options}")
 
     return find
+
+
+def pytest_configure(config):
+    # Told to stop, pytest would leave at once, and the commands, servers and kernels of its tests would go on.
+    with contextlib.suppress(ValueError):  # not in the main thread
+        signal.signal(signal.SIGTERM, lambda *_: pytest.exit("told to stop", returncode=143))
+
+
+def pytest_unconfigure(config):
+    """End whatever a test started and did not end, of a suite that was stopped in its middle, say."""
+    with contextlib.suppress(ValueError):
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    children = psutil.Process().children(recursive=True)
+    for child in children:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            child.kill()
+    psutil.wait_procs(children, timeout=10)
 
 
 def pytest_addoption(parser):

@@ -4,10 +4,12 @@ import os
 import subprocess
 import sys
 
+import psutil
 import pytest
 import torch
 
 from tests import conftest
+from tests.test_measure import wait_for
 from util.paths import PROJECT
 
 HANGING = "import time\n\n\ndef test_hangs():\n    time.sleep(60)\n"
@@ -15,11 +17,15 @@ HANGING = "import time\n\n\ndef test_hangs():\n    time.sleep(60)\n"
 
 def run_pytest(folder, *arguments):
     """pytest in a process of its own, with this suite's conftest and settings, on the files in `folder`."""
+    return subprocess.run(**pytest_command(folder, *arguments), capture_output=True, text=True)
+
+
+def pytest_command(folder, *arguments) -> dict:
     (folder / "conftest.py").write_text("from tests.conftest import *\n")
     (folder / "pyproject.toml").write_text((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))
     environment = dict(os.environ, PYTHONPATH=str(PROJECT))
     command = [sys.executable, "-m", "pytest", "--rootdir", str(folder), *arguments, str(folder)]
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+    return {"args": command, "cwd": folder, "env": environment}
 
 
 @pytest.mark.slow
@@ -63,3 +69,28 @@ def test_a_lesson_finds_a_training_by_its_options(tmp_path, monkeypatch):
     with pytest.raises(AssertionError, match="trained nothing"):
         trained("p2ch12", seed=1)
     assert asked == ["p2ch12"] * 3
+
+
+STARTS_OTHERS = """
+import pathlib, subprocess, sys, time
+
+def test_starts_another():
+    busy = "import os, sys\\nopen(sys.argv[1], 'w').write(str(os.getpid()))\\nwhile True: pass"
+    subprocess.Popen([sys.executable, "-c", busy, str(pathlib.Path(__file__).with_name("pid"))])
+    time.sleep(300)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt", reason="signals are POSIX")
+def test_nothing_of_a_stopped_suite_keeps_computing(tmp_path):
+    (tmp_path / "test_starts.py").write_text(STARTS_OTHERS)
+    note = tmp_path / "pid"
+    suite = subprocess.Popen(**pytest_command(tmp_path), stdout=subprocess.DEVNULL)
+    try:
+        wait_for(lambda: note.exists() and note.read_text())
+        worker = psutil.Process(int(note.read_text()))
+    finally:
+        suite.terminate()
+    assert suite.wait(60) == 143
+    wait_for(lambda: not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE)

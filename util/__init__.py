@@ -3,6 +3,7 @@
 paths      where data and output live            datasets   one door to every dataset
 errors     UserError, the commands' guard        files      writes that survive a crash
 runtime    device and random seeds               plotting   the course's look for figures
+processes  what a command starts ends with it
 exercises  check("3.2", my_function)             claims     sentences of a notebook, held against its numbers
 
 Four modules are there because the book has them: `util` (patient coordinates, progress), `unet`,
