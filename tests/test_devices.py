@@ -28,9 +28,10 @@ from p2ch12.training import LunaTrainingApp
 from p2ch13.model import SegmentationAugmentation, UNetWrapper
 from p2ch13.segment import segment, segment_plainly
 from p2ch13.training import SegmentationTrainingApp
-from p2ch14.close_look import CLOSE_IRC, CloseLookModel
-from p2ch14.malignancy import judge
-from p2ch14.training import MalignancyTrainingApp
+from p2ch14.malignancy import predict
+from p2ch14.model import MalignancyModel, augment3d
+from p2ch14.second_classifier import SMALL_CROP_IRC, SecondClassifier
+from p2ch14.training import ClassificationTrainingApp
 from p3ch15.evaluation import in_batches
 from p3ch15.mobile.slices import SliceBlock, SliceConv, SliceLunaModel
 from p3ch15.tracing import FlipWhenUnsure, FlipWhenUnsureCond
@@ -97,7 +98,8 @@ NETWORKS = {
     UNet: (lambda: UNet(7, 1, depth=3, wf=4, padding=True, batch_norm=True, up_mode="upsample"), SLICES),
     UNetConvBlock: (lambda: UNetConvBlock(7, 8, False, True), SLICES),
     UNetUpBlock: (lambda: UNetUpBlock(7, 8, "upconv", True, True), SLICES, (2, 8, 128, 128)),
-    CloseLookModel: (CloseLookModel, (2, 1, *CLOSE_IRC)),
+    SecondClassifier: (SecondClassifier, (2, 1, *SMALL_CROP_IRC)),
+    MalignancyModel: (MalignancyModel, CROP),
     convnets.Net: (convnets.Net, TINY),
     convnets.NetPoolFirst: (convnets.NetPoolFirst, TINY),
     convnets.NetDropout: (convnets.NetDropout, TINY),
@@ -203,13 +205,17 @@ def test_augmentation(shape, cuda):
     assert (batch.shape, batch.device.type) == (shape, "cuda")
 
 
+def test_chapter_14_s_augmentation(cuda):
+    assert augment3d(crops(*CROP)).device.type == "cuda"
+
+
 @pytest.mark.parametrize("training", [True, False], ids=["training", "validation"])
 @pytest.mark.parametrize(
     ("app_class", "options"),
     [
         (training11.LunaTrainingApp, {}),
         (LunaTrainingApp, {"balanced": True, "augmented": True}),
-        (MalignancyTrainingApp, {"malignant": True, "augmented": True}),
+        (ClassificationTrainingApp, {"malignant": True, "augmented": True}),
         (SegmentationTrainingApp, {"augmented": True}),
     ],
     ids=lambda value: getattr(value, "chapter", ""),
@@ -253,7 +259,7 @@ def test_segmenting_a_scan(cuda):
 
 def test_judging_malignancy(cuda):
     items = [(torch.zeros(CROP[1:]), 0) for _ in range(3)]
-    assert judge(LunaModel().to(cuda), items, batch_size=2, device="cuda").shape == (3,)
+    assert predict(LunaModel().to(cuda), items, batch_size=2, device="cuda").shape == (3,)
 
 
 def test_evaluating_an_export(cuda):
