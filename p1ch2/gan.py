@@ -17,11 +17,15 @@ class ResNetBlock(nn.Module):
 
     def __init__(self, dim):
         super().__init__()
+        self.conv_block = self.build_conv_block(dim)
+
+    def build_conv_block(self, dim):
+        """Two 3x3 convolutions at `dim` channels, each on a mirrored border and normed."""
 
         def convolve():
             return [nn.ReflectionPad2d(1), nn.Conv2d(dim, dim, 3), nn.InstanceNorm2d(dim)]
 
-        self.conv_block = nn.Sequential(*convolve(), nn.ReLU(inplace=True), *convolve())
+        return nn.Sequential(*convolve(), nn.ReLU(inplace=True), *convolve())
 
     def forward(self, x):
         return x + self.conv_block(x)
@@ -53,8 +57,8 @@ class ResNetGenerator(nn.Module):
         layers += [nn.ReflectionPad2d(3), nn.Conv2d(ngf, output_nc, 7), nn.Tanh()]
         self.model = nn.Sequential(*layers)
 
-    def forward(self, x):
-        return self.model(x)
+    def forward(self, input):
+        return self.model(input)
 
 
 class PatchDiscriminator(nn.Module):

@@ -14,7 +14,8 @@ class CropClassifier:
     """`LunaModel` for lists of crops: [(32, 48, 48) float32 HU, …] -> [probability, …].
 
     numerics: "float32", or "fast": channels last in memory, bfloat16 where the hardware computes it, and
-    otherwise no crop alone. `workers`: how many threads may call it at the same time with profit.
+    otherwise no crop alone. `workers`: how many threads may call it at the same time with profit. On how many
+    threads PyTorch computes is the caller's business (see `on_worker_threads`).
     """
 
     def __init__(self, weights=SHIPPED_CLASSIFIER, numerics="fast", device=None):
@@ -28,15 +29,10 @@ class CropClassifier:
         self.needs_company = is_fast and self.is_cpu and not self.use_bfloat16
         model = load_weights(LunaModel(), weights).to(self.device)
         self.model = model.to(memory_format=self.memory_format).eval()
-        self.cores = torch.get_num_threads()
-        self.workers = self.cores if self.is_cpu else 1
+        self.workers = torch.get_num_threads() if self.is_cpu else 1
 
     @torch.inference_mode()
     def __call__(self, crops):
-        if self.is_cpu:
-            # For the calling thread only. A lone crop may use all cores; where crops come together every
-            # core computes a batch of its own, which spares the threads waiting for one another.
-            torch.set_num_threads(self.cores if len(crops) == 1 else 1)
         count = len(crops)
         if count == 1 and self.needs_company:
             crops = crops * 2
@@ -44,6 +40,27 @@ class CropClassifier:
         input_g = batch_t.to(self.device).contiguous(memory_format=self.memory_format)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.use_bfloat16):
             return self.model(input_g)[1][:count, 1].float().tolist()
+
+
+def on_worker_threads(classify):
+    """`classify` for the threads of a `Batcher`: a lone crop on all cores, several crops on one.
+
+    Where crops come together every worker has a batch of its own, and computing each on one core spares
+    threads the waiting for one another. Sets the calling thread's number of threads, so call it only in a
+    thread of your own.
+    """
+    if not classify.is_cpu:
+        return classify
+    cores = torch.get_num_threads()
+
+    def run(crops):
+        torch.set_num_threads(cores if len(crops) == 1 else 1)
+        try:
+            return classify(crops)
+        finally:
+            torch.set_num_threads(cores)  # threads that start later take over the number set last
+
+    return run
 
 
 def usual_batch(classify) -> int:

@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ from p2ch14.pipeline import NodulePipeline
 from p2ch14.weights import SHIPPED_CLASSIFIER
 from p3ch15.classifier import CropClassifier
 from p3ch15.server.app import close_app, create_app
-from p3ch15.server.batching import Batcher, Overloaded, TooLate
+from p3ch15.server.batching import Batcher, Overloaded, TooLate, _Request
 
 TOLERANCE = 0.02  # of a probability in bfloat16
 
@@ -121,22 +122,52 @@ def test_batcher_makes_a_lone_sample_wait_for_nobody():
     batcher.close(5)
 
 
-def test_batcher_waits_for_company_where_there_was_some():
-    gate = Gate()
-    batcher = Batcher(gate, max_batch=4, max_wait_s=5.0)
-    waiting_behind(gate, batcher)
-    group = threading.Thread(target=together, args=(batcher, [1, 2]))
-    group.start()
-    until(lambda: batcher.waiting == 2)
-    gate.opened.set()
-    group.join(10)  # the last batch had two: now a sample waits, and the next one completes the batch
-    late = threading.Thread(target=batcher, args=(3,))
-    late.start()
-    until(lambda: batcher.waiting == 1)
-    assert batcher(4) == 8
-    late.join(10)
-    assert sorted(gate.batches[-1]) == [3, 4]
-    batcher.close(5)
+class FakeTime:
+    """A clock that runs only while a batcher without workers waits; samples arrive at the times given."""
+
+    def __init__(self, arrivals, last_size, max_batch=4, max_wait_s=0.5):
+        self.now, self.arrivals = 0.0, list(arrivals)
+        self.batcher = Batcher(None, max_batch, max_wait_s, workers=0, clock=lambda: self.now)
+        self.batcher._last_size = last_size
+        self.batcher._changed.wait = self.wait
+
+    def wait(self, seconds=float("inf")):
+        until = self.now + seconds
+        if self.arrivals and self.arrivals[0] <= until:
+            self.now = self.arrivals.pop(0)
+            self.batcher._waiting.append(_Request(self.now, self.now, self.now + 10))
+        else:
+            self.now = until
+
+    def next_batch(self):
+        """(when it starts, how many are in it)"""
+        size = len(self.batcher._next_batch())
+        return self.now, size
+
+
+def test_a_lone_sample_waits_a_millisecond_at_most_also_after_a_burst():
+    assert FakeTime([3.0, 9.0], last_size=1).next_batch() == (3.0, 1)
+    after_burst = FakeTime([3.0, 9.0], last_size=4)
+    assert after_burst.next_batch() == (pytest.approx(3.001), 1)
+    assert after_burst.next_batch() == (9.0, 1)  # by now it is known to be alone
+
+
+def test_samples_wait_for_company_that_keeps_coming_and_start_at_once_when_it_is_there():
+    crowd = [1.0, 1.0005, 1.001, 1.0015, 1.002]
+    assert FakeTime(crowd, last_size=3).next_batch() == (1.001, 3)  # as many as last time
+    assert FakeTime(crowd, last_size=9).next_batch() == (1.0015, 4)  # a full batch
+    assert FakeTime(crowd[:2], last_size=3).next_batch() == (pytest.approx(1.0015), 2)  # the crowd is gone
+
+
+def test_the_wait_counts_from_the_oldest_arrival():
+    steady = [1 + 0.0009 * n for n in range(100)]
+    at, size = FakeTime(steady, last_size=50, max_batch=64, max_wait_s=0.005).next_batch()
+    assert (at, size) == (pytest.approx(1.005), 6)
+    # What came while the worker was busy has waited already.
+    late = FakeTime([], last_size=4)
+    late.now = 2.0
+    late.batcher._waiting.append(_Request(0, 1.9, 12))
+    assert late.next_batch() == (2.0, 1)
 
 
 def test_batcher_refuses_when_full_and_says_when_to_come_back():
@@ -175,9 +206,10 @@ def test_batcher_one_bad_sample_spoils_only_its_own_result():
             raise ValueError("unlucky")
         return samples
 
-    batcher = Batcher(run, max_wait_s=0.2)
-    batcher._last_size = 3  # as after a batch of three: so they come together
-    answers = together(batcher, [1, 13, 2])
+    batcher = Batcher(run, workers=0)
+    requests = [_Request(sample, 0, 10) for sample in (1, 13, 2)]
+    batcher._compute(requests)
+    answers = [request.result if request.error is None else request.error for request in requests]
     assert answers[0] == 1
     assert answers[2] == 2
     assert isinstance(answers[1], ValueError)
@@ -211,31 +243,6 @@ def test_batcher_workers_compute_at_the_same_time():
     batcher = Batcher(run, max_batch=1, workers=2)
     assert together(batcher, [1, 2]) == [1, 2]
     batcher.close(5)
-
-
-# --- the steps -----------------------------------------------------------------------------------
-
-
-def test_step_1_says_hello():
-    from p3ch15.steps.hello_world import app
-
-    assert app.test_client().get("/hello").text == "Hello World!"
-
-
-def test_steps_2_to_4_answer_what_the_network_says(tmp_path, crops, expected):
-    from p3ch15.steps import one_model, request_batching, traced_model
-
-    traced_model.save_traced(tmp_path / "luna.pt")
-    apps = (
-        one_model.create_app(),
-        request_batching.create_app(),
-        traced_model.create_app(tmp_path / "luna.pt"),
-    )
-    for app in apps:
-        client = app.test_client()
-        answer = client.post("/predict", data=npy(crops[1]))
-        assert answer.get_json()["probability"] == pytest.approx(expected[1], abs=1e-4)
-        assert client.post("/predict", data=b"no crop").status_code == 400
 
 
 # --- the application: crops ----------------------------------------------------------------------
@@ -282,6 +289,26 @@ def test_a_lone_crop_gets_one_answer_the_same_as_in_company(crops, numerics):
     alone = [classify([crop]) for crop in crops[:3]]
     assert [len(answer) for answer in alone] == [1, 1, 1]
     np.testing.assert_allclose(np.concatenate(alone), together, atol=0.01 if classify.use_bfloat16 else 1e-5)
+
+
+def test_nobody_s_number_of_threads_is_changed(crops):
+    """What a notebook computes after a batch takes as long as before it."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        classify = CropClassifier()
+        for size in (1, 4):
+            classify(list(crops[:size]))
+            assert torch.get_num_threads() == 2
+        app = create_app(scans=False)
+        together(app.extensions["batcher"], list(crops))
+        app.test_client().post("/predict", data=npy(crops[0]))
+        assert torch.get_num_threads() == 2
+        with ThreadPoolExecutor(1) as pool:  # nor that of a thread that starts afterwards
+            assert pool.submit(torch.get_num_threads).result() == 2
+        close_app(app, 5)
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_every_way_to_write_a_crop(app, crops, expected):
@@ -457,7 +484,10 @@ def test_findings_report_and_slices_of_a_scan(app, analysed, scan):
     report = client.get(f"{url}/report.html")
     assert "Not a medical device" in report.text
     assert "data:image/png" in report.text
-    assert "style-src 'self' 'unsafe-inline'" in report.headers["Content-Security-Policy"]
+    policy = report.headers["Content-Security-Policy"]
+    assert "style-src 'unsafe-inline'" in policy
+    assert "script-src" not in policy
+    assert "default-src 'none'" in policy
     finding = state["findings"][0]
     index, row, column = (round(finding[name]) for name in ("slice", "row", "column"))
     picture = np.array(PIL.Image.open(io.BytesIO(client.get(f"{url}/slices/{index}.png").data)))
@@ -536,7 +566,7 @@ def test_a_job_may_be_deleted_as_soon_as_it_ends(tmp_path):
     assert jobs.close(5)
 
 
-def test_jobs_survive_a_restart_and_do_not_pile_up(tmp_path, scan):
+def test_jobs_survive_a_restart_and_do_not_pile_up(tmp_path, scan, monkeypatch):
     from p3ch15.server.jobs import ScanJobs
 
     upload = scan["files"]["nifti"].read_bytes()
@@ -554,6 +584,7 @@ def test_jobs_survive_a_restart_and_do_not_pile_up(tmp_path, scan):
     assert running.name == "one"
     assert [job.state for job in waiting] == ["waiting", "waiting"]  # their time was over
 
+    monkeypatch.setattr("p3ch15.server.jobs.SAFE_S", 0.0)
     again = ScanJobs(analysis, tmp_path, keep=2)
     until(lambda: sum(job.state == "done" for job in again._jobs.values()) == 2, 30)
     assert again.close(20)
@@ -720,7 +751,7 @@ def browser(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def served(app):
-    """The application's address, under waitress in a thread."""
+    """The application's address, behind our web server, in a thread."""
     from p3ch15.server.front import Server
 
     server = Server(app, port=0, drain_s=5)

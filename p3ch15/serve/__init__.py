@@ -1,4 +1,5 @@
-"""The classifier under serving engines (chapter 15, "Enterprise serving"): Ray Serve and, beside it, BentoML.
+"""The classifier under serving engines (chapter 15, "Enterprise serving"): Ray Serve and, beside it, BentoML and
+LitServe.
 
-Both need `p3ch15/serve/requirements.txt`. `python -m p3ch15.serve` starts either.
+All need `p3ch15/serve/requirements.txt`. `python -m p3ch15.serve` starts each.
 """

@@ -2,6 +2,7 @@
 
 python -m p3ch15.serve ray --port 8000
 python -m p3ch15.serve bento --port 8000
+python -m p3ch15.serve lit --port 8000
 """
 
 import argparse
@@ -16,18 +17,23 @@ from util.paths import PROJECT
 
 def main(arguments=None):
     parser = argparse.ArgumentParser(prog="python -m p3ch15.serve", description=__doc__.splitlines()[0])
-    parser.add_argument("engine", choices=("ray", "bento"))
+    parser.add_argument("engine", choices=("ray", "bento", "lit"))
     parser.add_argument("--port", type=int, default=8000)
     options = parser.parse_args(arguments)
-    package = {"ray": "ray", "bento": "bentoml"}[options.engine]
+    package = {"ray": "ray", "bento": "bentoml", "lit": "litserve"}[options.engine]
     if importlib.util.find_spec(package) is None:
         raise UserError(f"{package} is not installed; see p3ch15/serve/requirements.txt")
-    # Neither engine should report to its makers from a lesson.
+    # No engine should report to its makers from a lesson.
     os.environ.update(RAY_USAGE_STATS_ENABLED="0", BENTOML_DO_NOT_TRACK="True")
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(PROJECT), os.environ.get("PYTHONPATH")]))
     if options.engine == "bento":
         command = ["-m", "bentoml", "serve", "p3ch15.serve.bento_app:Nodules", "--port", str(options.port)]
         return subprocess.run([sys.executable, *command], cwd=PROJECT).returncode
+    if options.engine == "lit":
+        from p3ch15.serve import lit_app
+
+        lit_app.serve(options.port)
+        return 0
     import ray
     from ray import serve
 

@@ -7,11 +7,15 @@ end and divides the answers: hence a list, even for one crop. Autoscaling is not
 belongs to Kubernetes or to the makers' own cloud.
 """
 
+from typing import Annotated
+
 import bentoml
 import numpy as np
 import torch
+from pydantic import AfterValidator
 
 from p3ch15.classifier import CropClassifier
+from p3ch15.server.inputs import checked_crops
 
 
 @bentoml.service(workers=1, traffic={"timeout": 30, "max_concurrency": 256})
@@ -22,8 +26,8 @@ class Nodules:
         torch.set_num_threads(1)
         self.classify = CropClassifier()
 
+    # Checked for each request by itself: one that fails in the batch would fail the others, too.
     @bentoml.api(batchable=True, max_batch_size=16, max_latency_ms=1000)
-    def predict(self, crops: np.ndarray) -> np.ndarray:
+    def predict(self, crops: Annotated[np.ndarray, AfterValidator(checked_crops)]) -> np.ndarray:
         """Crops (N, 32, 48, 48) HU -> probabilities (N,)."""
-        crops = crops.astype(np.float32).clip(-1000, 1000)
         return np.array(self.classify(list(crops)), dtype=np.float32)

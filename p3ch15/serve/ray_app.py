@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 
 from p3ch15.classifier import CropClassifier
-from p3ch15.server.inputs import read_crop
+from p3ch15.server.inputs import MAX_CROP_BYTES, read_crop
 from util.errors import UserError
 
 
@@ -36,8 +36,13 @@ class Nodules:
         return self.classify(crops)
 
     async def __call__(self, request: Request):
+        body = b""
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > MAX_CROP_BYTES:
+                return JSONResponse({"error": "the crop is too large"}, status_code=413)
         try:
-            crop = read_crop(await request.body())
+            crop = read_crop(body)
         except UserError as error:
             return JSONResponse({"error": str(error)}, status_code=400)
         return {"probability": await self.judge(crop)}

@@ -20,11 +20,13 @@ Errors are {"error": sentence}. 503 comes with Retry-After. For learning; this i
 
 import argparse
 import logging
+import secrets
 import signal
 import tempfile
 from pathlib import Path
 
 from p3ch15.classifier import NUMERICS
+from p3ch15.server.access import Access, is_loopback
 from p3ch15.server.app import create_app
 from p3ch15.server.front import Server
 from p3ch15.server.reader import MAX_VOXELS
@@ -37,9 +39,20 @@ def main(arguments=None):
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "--host", default="127.0.0.1", help="0.0.0.0 lets other machines in; there is no login"
+        "--host", default="127.0.0.1", help="0.0.0.0 lets other machines in; that takes a --token"
     )
     parser.add_argument("--port", type=int, default=8000, help="0 takes any that is free")
+    parser.add_argument(
+        "--token", nargs="?", const="", help="let only those in who show it; without a value one is made up"
+    )
+    parser.add_argument(
+        "--allow-host",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="a name that clients use for this machine",
+    )
+    parser.add_argument("--keep-hours", type=float, default=24.0, help="how long scans and results stay")
     parser.add_argument("--weights", help="of LunaModel; also --segmentation, --malignancy")
     parser.add_argument("--segmentation", help=argparse.SUPPRESS)
     parser.add_argument("--malignancy", help=argparse.SUPPRESS)
@@ -61,16 +74,25 @@ def main(arguments=None):
         raise UserError("--max-batch, --max-queue and --threads must be at least 1")
     if not 0 <= options.port <= 65535:
         raise UserError(f"--port {options.port}: ports go from 1 to 65535; 0 takes any that is free")
+    if not 0 < options.keep_hours <= 24 * 365:
+        raise UserError("--keep-hours must be above 0, at most a year")
+    token = options.token
+    if token is None and not is_loopback(options.host):
+        raise UserError(f"--host {options.host} lets other machines in: add --token, or leave --host out")
+    if token == "":
+        token = secrets.token_urlsafe(24)
+    elif token is not None and len(token) < 16:
+        raise UserError("a --token has at least 16 characters; without a value one is made up")
     folder = options.folder or output_root() / "server"
     folder.mkdir(parents=True, exist_ok=True)
     tempfile.tempdir = str(folder.resolve())  # long bodies go to unnamed files there
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s %(message)s")
-    logging.getLogger("waitress.queue").setLevel(logging.ERROR)
     app = create_app(
         options.weights, segmentation=options.segmentation, malignancy=options.malignancy, folder=folder,
         device=options.device, numerics=options.numerics, batching=not options.no_batching,
         max_batch=options.max_batch, max_wait_s=options.max_wait_ms / 1000, max_queue=options.max_queue,
-        scans=not options.no_scans, max_voxels=options.max_voxels,
+        scans=not options.no_scans, max_voxels=options.max_voxels, keep_hours=options.keep_hours,
+        access=Access(options.allow_host, token),
     )  # fmt: skip
     batcher = app.extensions["batcher"]
     # A thread waits with every crop that is queued or computed; the others say "full", and answer the rest.
@@ -79,6 +101,8 @@ def main(arguments=None):
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, server.stop)
     print(f"serving on http://{options.host}:{server.port}", flush=True)
+    if options.token == "":
+        print(f"token {token}", flush=True)  # a browser asks for it as the password; the name does not matter
     server.run()
     print("stopped", flush=True)
 

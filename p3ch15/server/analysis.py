@@ -1,16 +1,23 @@
 """Chapter 14's analysis, which tells on the way how far it is."""
 
+from torch import nn
+
 from p2ch14.pipeline import NodulePipeline
 
 
 class WatchedAnalysis(NodulePipeline):
-    """Chapter 14's analysis, which calls `watch(stage, share)` after every batch of its networks."""
+    """Chapter 14's analysis, which calls `watch(stage, share)` after every batch of its networks.
+
+    `share` runs from 0 to 1 in each stage. How many candidates the networks after the first will see is known
+    only when it has answered: so the classification's share is the first's for its first half, and grows with
+    every further batch afterwards, ever more slowly.
+    """
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
         self.watch = lambda stage, share: None
-        self._stage, self._total, self._done = "", 1, 0
-        for model in (self.seg_model, self.cls_model):
+        self._stage, self._total, self._done, self._later = "", 1, 0, 0
+        for model in [part for part in vars(self).values() if isinstance(part, nn.Module)]:
             model.register_forward_hook(self._count)
 
     def segment_ct(self, ct, lungs=None, batch_size=None):
@@ -22,9 +29,17 @@ class WatchedAnalysis(NodulePipeline):
         return super().classify_candidates(ct, findings)
 
     def _begin(self, stage, total):
-        self._stage, self._total, self._done = stage, max(total, 1), 0
+        self._stage, self._total, self._done, self._later = stage, max(total, 1), 0, 0
         self.watch(stage, 0.0)
 
-    def _count(self, _model, inputs, _outputs):
-        self._done += len(inputs[0])
-        self.watch(self._stage, min(self._done / self._total, 1.0))
+    def _count(self, model, inputs, _outputs):
+        if model is self.seg_model:
+            self._done += len(inputs[0])
+            share = min(self._done / self._total, 1.0)
+        elif model is self.cls_model:
+            self._done += len(inputs[0])
+            share = 0.5 * min(self._done / self._total, 1.0)
+        else:
+            self._later += 1
+            share = 1 - 0.5 * 0.8**self._later
+        self.watch(self._stage, share)

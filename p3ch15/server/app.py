@@ -10,17 +10,17 @@ import prometheus_client as prometheus
 from flask import Flask, Response, abort, g, jsonify, render_template, request, send_file, url_for
 from werkzeug.exceptions import HTTPException
 
-from p3ch15.classifier import CropClassifier, usual_batch
+from p3ch15.classifier import CropClassifier, on_worker_threads, usual_batch
 from p3ch15.networks import SHIPPED_CLASSIFIER
+from p3ch15.server.access import CHALLENGE, HEADERS, REPORT_POLICY, Access
 from p3ch15.server.analysis import WatchedAnalysis
 from p3ch15.server.batching import Batcher, Overloaded
-from p3ch15.server.inputs import CROP_SHAPE, read_crop
+from p3ch15.server.inputs import CROP_SHAPE, MAX_CROP_BYTES, read_crop
 from p3ch15.server.jobs import ScanJobs
 from p3ch15.server.pictures import WINDOWS, example_scan, slice_png
 from p3ch15.server.reader import MAX_VOXELS
 from util.errors import UserError
 
-MAX_CROP_BYTES = 2**20  # a crop of float64 has 590 kB
 MAX_JSON_BYTES = 2**21
 MAX_SCAN_BYTES = 2**29
 DEADLINE_S = 10.0  # how long a prediction may take if the client does not say
@@ -48,12 +48,15 @@ class Metrics:
 def create_app(
     weights=None, *, segmentation=None, malignancy=None, folder=None, device=None, numerics="fast",
     batching=True, max_batch=None, max_wait_s=0.005, max_queue=64, scans=True, max_voxels=MAX_VOXELS,
+    keep_hours=24.0, access=None,
 ) -> Flask:  # fmt: skip
     """The application; `close_app` ends it.
 
     weights, segmentation, malignancy: weights files, the shipped ones by default. folder: where uploaded
     scans lie, a temporary one by default. batching: compute crops together (see `p3ch15.server.batching.Batcher`
     for max_batch, max_wait_s, max_queue), else each in its request's thread. scans: take whole scans too.
+    keep_hours: how long a scan and its results stay. access: who may ask; by default whoever reaches it by an
+    address or as localhost.
     """
     weights = weights or SHIPPED_CLASSIFIER
     classify = CropClassifier(weights, numerics, device)
@@ -62,19 +65,25 @@ def create_app(
     app = Flask(__name__)
     app.config.update(MAX_CONTENT_LENGTH=MAX_SCAN_BYTES)
     app.extensions["stopping"] = False
+    app.extensions["access"] = access or Access()
+    # What the web server refuses by itself, before the application is asked, is counted too.
+    app.extensions["refused"] = lambda status: metrics.requests.labels("none", status).inc()
     app.extensions["resources"] = resources = contextlib.ExitStack()
     batcher = jobs = None
     if batching:
         max_batch = max_batch or usual_batch(classify)
         observe = metrics.batch_size.observe
-        batcher = Batcher(classify, max_batch, max_wait_s, max_queue, classify.workers, observe)
+        batcher = Batcher(
+            on_worker_threads(classify), max_batch, max_wait_s, max_queue, classify.workers, observe
+        )
         metrics.queue.set_function(lambda: batcher.waiting)
     if scans:
         analysis = WatchedAnalysis(segmentation, weights, malignancy, device)
         folder = folder or resources.enter_context(tempfile.TemporaryDirectory(prefix="scans-"))
         jobs = ScanJobs(
-            analysis, folder, max_voxels=max_voxels, count=lambda state: metrics.scans.labels(state).inc()
-        )
+            analysis, folder, max_voxels=max_voxels, keep_s=3600 * keep_hours,
+            count=lambda state: metrics.scans.labels(state).inc(),
+        )  # fmt: skip
     app.extensions["batcher"], app.extensions["jobs"] = batcher, jobs
     _add_infrastructure(app, metrics)
     _add_prediction(app, classify, batcher)
@@ -108,9 +117,12 @@ def _add_infrastructure(app, metrics):
     @app.before_request
     def begin():
         g.started = time.perf_counter()
-        # A page elsewhere must not use a reader's browser to send scans here or to delete them.
-        if request.method not in ("GET", "HEAD") and request.headers.get("Sec-Fetch-Site") == "cross-site":
-            abort(403)
+        refusal = app.extensions["access"].refusal(request.method, request.headers)
+        if refusal is not None:
+            status, sentence = refusal
+            headers = {"WWW-Authenticate": CHALLENGE} if status == 401 else {}
+            return jsonify(error=sentence), status, headers
+        return None
 
     @app.after_request
     def end(response):
@@ -118,12 +130,8 @@ def _add_infrastructure(app, metrics):
         metrics.requests.labels(endpoint, response.status_code).inc()
         if "started" in g:
             metrics.seconds.labels(endpoint).observe(time.perf_counter() - g.started)
-        response.headers["X-Content-Type-Options"] = "nosniff"
-        response.headers["Referrer-Policy"] = "no-referrer"
-        # The report brings its style and pictures in itself; scripts come from this server alone.
-        response.headers["Content-Security-Policy"] = (
-            "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:"
-        )
+        for name, value in HEADERS.items():
+            response.headers.setdefault(name, value)
         return response
 
     @app.errorhandler(UserError)
@@ -170,6 +178,11 @@ def _add_scans(app, jobs):
             abort(409, f"this scan is not analysed: {job.error or job.stage}")
         return job
 
+    def sent(path):
+        response = send_file(path.resolve(), etag=False)
+        response.headers["Cache-Control"] = "no-store"
+        return response
+
     @app.get("/")
     def page():
         return render_template("index.html")
@@ -188,17 +201,17 @@ def _add_scans(app, jobs):
 
     @app.get("/scans/<number>")
     def scan_state(number):
-        response = jsonify(asdict(job_of(number)))
-        response.headers["Cache-Control"] = "no-store"
-        return response
+        return jsonify(asdict(job_of(number)))
 
     @app.get("/scans/<number>/findings.json")
     def findings(number):
-        return send_file(jobs.path(job_of(number, done=True), "findings.json").resolve())
+        return sent(jobs.path(job_of(number, done=True), "findings.json"))
 
     @app.get("/scans/<number>/report.html")
     def report(number):
-        return send_file(jobs.path(job_of(number, done=True), "report.html").resolve())
+        response = sent(jobs.path(job_of(number, done=True), "report.html"))
+        response.headers["Content-Security-Policy"] = REPORT_POLICY
+        return response
 
     @app.get("/scans/<number>/slices/<int:index>.png")
     def slice_picture(number, index):
@@ -207,8 +220,7 @@ def _add_scans(app, jobs):
         if index >= job.scan["slices"] or window not in WINDOWS:
             abort(404, f"the scan has {job.scan['slices']} slices, and windows {', '.join(WINDOWS)}")
         picture = slice_png(jobs.path(job, "scan.raw"), job.scan, index, window)
-        headers = {"Cache-Control": "private, max-age=3600"}
-        return Response(picture, content_type="image/png", headers=headers)
+        return Response(picture, content_type="image/png")
 
     @app.delete("/scans/<number>")
     def delete(number):

@@ -10,6 +10,8 @@ import threading
 import time
 from collections import deque
 
+GAP_S = 0.001  # between two arrivals of one crowd
+
 
 class Overloaded(Exception):
     """No room in the queue, or the server is stopping. A client should try again in `retry_after_s`."""
@@ -24,9 +26,9 @@ class TooLate(Overloaded):
 
 
 class _Request:
-    def __init__(self, sample, deadline):
+    def __init__(self, sample, came, deadline):
         self.sample = sample
-        self.deadline = deadline  # on the clock of time.monotonic
+        self.came, self.deadline = came, deadline  # on the batcher's clock
         self.finished = threading.Event()
         self.result = self.error = None
 
@@ -34,16 +36,18 @@ class _Request:
 class Batcher:
     """Calls `run(samples) -> results` with lists of up to `max_batch` samples; use it like a function.
 
-    max_wait_s: how long a sample may wait for company while others are arriving. A lone sample never
-    waits. max_queue: how many samples may wait; one more is refused (`Overloaded`), since a queue that
-    only grows makes everybody late. workers: threads that call `run`, at the same time: one for a GPU, for a
-    CPU one per core. observe(size): called with the size of every batch.
+    max_wait_s: how long a sample may wait for company, from its arrival, while others keep arriving: not
+    more than `GAP_S` apart. A lone sample waits `GAP_S` at most, and not at all after another lone one.
+    max_queue: how many samples may wait; one more is refused (`Overloaded`), since a queue that only grows
+    makes everybody late. workers: threads that call `run`, at the same time: one for a GPU, for a CPU one per
+    core. observe(size): called with the size of every batch. clock(): seconds.
     """
 
     def __init__(
-        self, run, max_batch=8, max_wait_s=0.005, max_queue=64, workers=1, observe=lambda size: None
-    ):
-        self.run, self.observe = run, observe
+        self, run, max_batch=8, max_wait_s=0.005, max_queue=64, workers=1, observe=lambda size: None,
+        clock=time.monotonic,
+    ):  # fmt: skip
+        self.run, self.observe, self.clock = run, observe, clock
         self.max_batch, self.max_wait_s, self.max_queue = max_batch, max_wait_s, max_queue
         self._waiting = deque()
         self._changed = threading.Condition()  # guards the queue; told of every arrival
@@ -72,8 +76,9 @@ class Batcher:
         Raises `Overloaded` if the queue is full or closed, `TooLate` after `timeout_s`, and whatever
         `run` raised for this sample.
         """
-        request = _Request(sample, time.monotonic() + timeout_s)
         with self._changed:
+            now = self.clock()  # asked for inside, so that the queue is in the order of arrival
+            request = _Request(sample, now, now + timeout_s)
             if self._closing:
                 raise Overloaded("the server is stopping; ask again when it is back", 5)
             if len(self._waiting) >= self.max_queue:
@@ -105,7 +110,7 @@ class Batcher:
     def _work(self):
         while (batch := self._next_batch()) is not None:
             # Nobody waits any more for what is past its deadline: computing it would make others late.
-            now = time.monotonic()
+            now = self.clock()
             for request in batch:
                 if request.deadline <= now:
                     request.error = TooLate("waited too long in the queue; try again later")
@@ -113,7 +118,7 @@ class Batcher:
             batch = [request for request in batch if request.deadline > now]
             if batch:
                 self._compute(batch)
-                seconds = time.monotonic() - now
+                seconds = self.clock() - now
                 self._seconds_per_batch += 0.2 * (seconds - self._seconds_per_batch)
 
     def _next_batch(self):
@@ -121,19 +126,25 @@ class Batcher:
         with self._changed:
             while not self._waiting and not self._closing:
                 self._changed.wait()
-            # The size of the last batch tells how much company to expect. After a batch of one, none:
-            # a single client must not pay for batching.
-            wait_until = time.monotonic() + self.max_wait_s
-            while len(self._waiting) < self._last_size and not self._closing:
-                left_s = wait_until - time.monotonic()
-                if left_s <= 0:
-                    break
+            while self._waiting and not self._closing and (left_s := self._company_in()) > 0:
                 self._changed.wait(left_s)
             if not self._waiting:
                 return None if self._closing else []  # another worker was faster
             batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), self.max_batch))]
             self._last_size = len(batch)
             return batch
+
+    def _company_in(self) -> float:
+        """Seconds for which those who wait should go on waiting for company; 0 or less: start now.
+
+        The size of the last batch tells how much company to expect. After a batch of one, none: a single
+        client must not pay for batching. After a larger one the crowd may be gone, so nobody waits longer
+        than `GAP_S` for the next arrival; and whatever arrives, nobody longer than `max_wait_s` in all.
+        """
+        if len(self._waiting) >= min(self._last_size, self.max_batch):
+            return 0.0
+        oldest, newest = self._waiting[0].came, self._waiting[-1].came
+        return min(oldest + self.max_wait_s, newest + GAP_S) - self.clock()
 
     def _compute(self, batch):
         try:

@@ -13,6 +13,8 @@ import numpy as np
 from util.errors import UserError
 
 CROP_SHAPE = (32, 48, 48)
+MAX_CROP_BYTES = 2**20  # a crop of float64 has 590 kB
+MAX_CROPS = 64  # in one request
 _VOXELS = int(np.prod(CROP_SHAPE))
 
 
@@ -27,6 +29,19 @@ def read_crop(data: bytes, mimetype="") -> np.ndarray:
         raise UserError("the crop has values that are not finite; give HU, -1000 to 1000")
     # Clipped first: in float32 a huge float64 would become infinite.
     return np.clip(crop, -1000, 1000).astype(np.float32)
+
+
+def checked_crops(crops) -> np.ndarray:
+    """Crops (N, 32, 48, 48) as `read_crop` gives them, for servers that read the request themselves.
+
+    Raises `ValueError`, which such servers answer as the client's fault.
+    """
+    crops = np.asarray(crops)
+    if crops.shape[1:] != CROP_SHAPE or not 1 <= len(crops) <= MAX_CROPS or crops.dtype.kind not in "fiu":
+        raise ValueError(f"send 1 to {MAX_CROPS} crops of the shape {CROP_SHAPE}, real numbers (HU)")
+    if not np.isfinite(crops).all():
+        raise ValueError("the crops have values that are not finite; give HU, -1000 to 1000")
+    return np.clip(crops, -1000, 1000).astype(np.float32)
 
 
 def _check(shape, kind):

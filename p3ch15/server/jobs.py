@@ -8,6 +8,7 @@ starts anew learns of it.
 
 import json
 import logging
+import re
 import secrets
 import shutil
 import subprocess
@@ -18,6 +19,7 @@ from collections import deque
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
+import psutil
 import torch
 
 from p2ch10.dsets import Ct
@@ -32,6 +34,8 @@ from util.files import atomic_path, remove
 from util.paths import PROJECT
 
 READ_SECONDS = 180
+SAFE_S = 900.0
+_HALF_SENT = re.compile(r"\.[0-9a-f]{32}\.[0-9a-f]+\.\d+\.[0-9a-f]+\.part")
 _log = logging.getLogger("p3ch15")
 
 
@@ -50,7 +54,8 @@ class Job:
     stage: str = "waiting for its turn"
     share: float = 0.0
     error: str | None = None
-    created: float = field(default_factory=time.time)
+    created: float = field(default_factory=time.time)  # seconds since 1970
+    ended: float | None = None
     seconds: float | None = None
     scan: dict | None = None
     findings: list[dict] = field(default_factory=list)
@@ -60,19 +65,27 @@ class Job:
     def is_finished(self):
         return self.state in ("done", "failed")
 
+    @property
+    def age_s(self) -> float:
+        """Seconds since the job ended, 0.0 before that."""
+        return 0.0 if self.ended is None else max(time.time() - self.ended, 0.0)
+
 
 class ScanJobs:
-    """Takes uploads, analyses them in one worker thread, keeps the newest results.
+    """Takes uploads, analyses them in one worker thread, keeps the newest results for a while.
 
     analysis: a `WatchedAnalysis`. folder: where jobs lie. max_waiting: uploads that may wait; one more is
-    refused (`Overloaded`). keep: finished jobs that stay. count(state): called as a job ends.
+    refused (`Overloaded`). keep: finished jobs that stay, newest first; but none has to make room for others
+    within `SAFE_S`, uploads are refused instead. keep_s: how long a finished job stays at most. count(state):
+    called as a job ends.
     """
 
     def __init__(
-        self, analysis, folder, max_waiting=4, keep=8, max_voxels=MAX_VOXELS, count=lambda state: None
-    ):
+        self, analysis, folder, max_waiting=4, keep=16, keep_s=86400.0, max_voxels=MAX_VOXELS,
+        count=lambda state: None,
+    ):  # fmt: skip
         self.analysis, self.folder, self.count = analysis, Path(folder), count
-        self.max_waiting, self.keep, self.max_voxels = max_waiting, keep, max_voxels
+        self.max_waiting, self.keep, self.keep_s, self.max_voxels = max_waiting, keep, keep_s, max_voxels
         self.folder.mkdir(parents=True, exist_ok=True)
         self._jobs: dict[str, Job] = {}
         self._waiting: deque[Job] = deque()
@@ -96,6 +109,9 @@ class ScanJobs:
                 raise Overloaded("the server is stopping; send the scan again when it is back", 30)
             if len(self._waiting) + self._uploading >= self.max_waiting:
                 raise Overloaded("too many scans are waiting; send yours later", 30)
+            fresh = [job for job in self._jobs.values() if job.is_finished and job.age_s < SAFE_S]
+            if len(fresh) >= self.keep:
+                raise Overloaded("all room is taken by results of others; send yours later", 60)
             self._uploading += 1
         job = Job(
             secrets.token_hex(16), plain_name(name)
@@ -119,7 +135,12 @@ class ScanJobs:
         return job
 
     def get(self, number) -> Job | None:
-        return self._jobs.get(number)
+        """The job of that number; None if there is none, or not any more."""
+        job = self._jobs.get(number)
+        return None if job is None or self._is_expired(job) else job
+
+    def _is_expired(self, job):
+        return job.is_finished and job.age_s > self.keep_s
 
     def path(self, job, name) -> Path:
         return self.folder / job.number / name
@@ -155,13 +176,14 @@ class ScanJobs:
             except Exception:
                 _log.exception("job %s", job.number)
                 end["error"] = "the analysis of this scan failed"
-            end["seconds"] = round(time.perf_counter() - started, 2)
+            end |= {"seconds": round(time.perf_counter() - started, 2), "ended": time.time()}
             self._finish(job, end)
 
     def _next(self):
         with self._changed:
             while not self._waiting and self._close_at is None:
-                self._changed.wait()
+                self._changed.wait(min(60.0, self.keep_s / 2))
+                self._forget_expired()
             if not self._waiting or (self._close_at is not None and time.monotonic() > self._close_at):
                 return None
             return self._waiting.popleft()
@@ -218,21 +240,40 @@ class ScanJobs:
         self.count(job.state)
         finished = sorted((j for j in list(self._jobs.values()) if j.is_finished), key=lambda j: j.created)
         for old in finished[: -self.keep]:
-            self.delete(old)
+            if old.age_s >= SAFE_S:
+                self.delete(old)
+        self._forget_expired()
+
+    def _forget_expired(self):
+        for job in list(self._jobs.values()):
+            if self._is_expired(job):
+                self.delete(job)
 
     def _write(self, job, folder=None):
         with atomic_path((folder or self.folder / job.number) / "job.json") as temporary:
             temporary.write_text(json.dumps(asdict(job)), encoding="utf-8")
 
     def _restore(self):
-        """Jobs of an earlier run: results are there again, and what waited waits again."""
+        """Jobs of an earlier run: results are there again, and what waited waits again, in its order."""
+        restored = []
         for path in self.folder.glob("*/job.json"):
             try:
-                job = Job(**json.loads(path.read_text(encoding="utf-8")))
+                restored.append(Job(**json.loads(path.read_text(encoding="utf-8"))))
             except (ValueError, TypeError):
                 continue
+        for job in sorted(restored, key=lambda job: job.created):
             if job.state == "running":  # not tried again: it may be what stopped the server
                 job.state, job.stage, job.error = "failed", "failed", "the server stopped during the analysis"
+            if job.is_finished and job.ended is None:
+                job.ended = time.time()
             self._jobs[job.number] = job
             if not job.is_finished:
                 self._waiting.append(job)
+        self._remove_half_sent()
+
+    def _remove_half_sent(self):
+        """What a killed server had received of uploads."""
+        for path in self.folder.glob(".*.part"):
+            process = path.name.split(".")[-3:-2]
+            if _HALF_SENT.fullmatch(path.name) and not psutil.pid_exists(int(process[0])):
+                remove(path)

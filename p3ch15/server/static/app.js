@@ -11,14 +11,17 @@ const PREFETCH = 6;
 let job = null; // the state of the scan that is shown, as GET /scans/N answers it
 let chosen = -1; // which finding
 let watching = ""; // the job that is being asked after
-const pictures = new Map(); // url -> Image, the newest last
+let sending = null; // the request that is sending a scan
+const pictures = new Map(); // address of a slice -> promise of its picture's URL in memory, the newest last
 
 // --- sending a scan --------------------------------------------------------------------------
 
 function send(file) {
+  forget();
   showProblem("");
-  element("result").hidden = true;
+  sending?.abort();
   const request = new XMLHttpRequest();
+  sending = request;
   request.open("POST", `/scans?name=${encodeURIComponent(file.name)}`);
   request.responseType = "json";
   request.setRequestHeader("Content-Type", "application/octet-stream");
@@ -35,6 +38,20 @@ function send(file) {
   };
   showWork(`sending ${file.name}`, 0);
   request.send(file);
+}
+
+// Whatever was shown or watched is over: nothing of it stays in this page.
+function forget() {
+  watching = "";
+  job = null;
+  chosen = -1;
+  for (const url of pictures.values()) url.then(URL.revokeObjectURL, () => {});
+  pictures.clear();
+  element("slice").removeAttribute("src");
+  element("marks").replaceChildren();
+  element("findings").replaceChildren();
+  element("result").hidden = true;
+  history.replaceState(null, "", location.pathname);
 }
 
 function showWork(text, share) {
@@ -59,6 +76,7 @@ async function watch(number) {
     try {
       const response = await fetch(`/scans/${number}`);
       const state = await response.json();
+      if (watching !== number) return; // another scan was sent in the meantime
       if (!response.ok) return showProblem(state.error);
       if (state.state === "failed") return showProblem(`The scan was not analysed: ${state.error}.`);
       if (state.state === "done") return show(state);
@@ -76,7 +94,6 @@ async function watch(number) {
 function show(state) {
   job = state;
   showProblem("");
-  pictures.clear();
   const { scan, findings, number } = job;
   const width = scan.columns * scan.column_mm;
   const height = scan.rows * scan.row_mm;
@@ -133,14 +150,23 @@ function urlOf(index) {
   return `/scans/${job.number}/slices/${index}.png?window=${element("window").value}`;
 }
 
-function picture(index) {
-  const url = urlOf(index);
-  const known = pictures.get(url) ?? new Image();
-  pictures.delete(url);
-  pictures.set(url, known);
-  if (!known.src) known.src = url;
-  if (pictures.size > 60) pictures.delete(pictures.keys().next().value);
+// The server lets browsers store nothing, so the pictures near the one that is shown are held here.
+function picture(address) {
+  const known = pictures.get(address) ?? load(address);
+  pictures.delete(address);
+  pictures.set(address, known);
+  if (pictures.size > 60) {
+    const [oldest, url] = pictures.entries().next().value;
+    pictures.delete(oldest);
+    url.then(URL.revokeObjectURL, () => {});
+  }
   return known;
+}
+
+async function load(address) {
+  const response = await fetch(address);
+  if (!response.ok) throw new Error(response.status);
+  return URL.createObjectURL(await response.blob());
 }
 
 async function goTo(index) {
@@ -149,20 +175,29 @@ async function goTo(index) {
   slider.value = index;
   const { slices, z_first_mm: first, z_step_mm: step } = job.scan;
   element("where").textContent = `${index + 1} of ${slices}, z ${(first + index * step).toFixed(0)} mm`;
-  const url = urlOf(index);
+  const address = urlOf(index);
+  const isStillWanted = () => job !== null && urlOf(Number(slider.value)) === address;
+  let url;
   try {
-    await picture(index).decode();
+    url = await picture(address);
+    const ready = new Image();
+    ready.src = url;
+    await ready.decode();
   } catch {
-    if (urlOf(Number(slider.value)) === url) showProblem("This slice could not be loaded.");
+    pictures.delete(address); // so that the next try asks the server again
+    if (isStillWanted()) showProblem("This slice could not be loaded.");
     return;
   }
-  if (urlOf(Number(slider.value)) !== url) return; // the reader is elsewhere by now
+  if (!isStillWanted()) return; // the reader is elsewhere by now
   // Picture and marks change together: a mark must never lie on another slice.
   element("slice").src = url;
   element("slice").alt = `Slice ${index + 1} of ${slices}`;
   drawMarks(index);
   for (let away = 1; away <= PREFETCH; away++) {
-    for (const other of [index + away, index - away]) if (other >= 0 && other < slices) picture(other);
+    for (const other of [index + away, index - away].filter((place) => place >= 0 && place < slices)) {
+      const beside = urlOf(other);
+      picture(beside).catch(() => pictures.delete(beside));
+    }
   }
 }
 
@@ -219,9 +254,9 @@ element("picture").addEventListener("wheel", (event) => {
   goTo(Number(element("slider").value) + Math.sign(event.deltaY));
 }, { passive: false });
 element("delete").addEventListener("click", async () => {
-  await fetch(`/scans/${job.number}`, { method: "DELETE" });
-  element("result").hidden = true;
-  history.replaceState(null, "", location.pathname);
+  const response = await fetch(`/scans/${job.number}`, { method: "DELETE" });
+  if (response.ok || response.status === 404) forget();
+  else showProblem("The scan could not be deleted; try again.");
 });
 
 if (location.hash.length > 1) watch(location.hash.slice(1));

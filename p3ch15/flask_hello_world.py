@@ -1,6 +1,6 @@
 """Step 1: a server that says hello (chapter 15, "Our model behind a Flask server").
 
-python -m p3ch15.steps.hello_world --port 8000
+python -m p3ch15.flask_hello_world --port 8000
 curl http://127.0.0.1:8000/hello
 """
 
@@ -14,6 +14,7 @@ app = Flask(__name__)
 
 @app.get("/hello")
 def hello():
+    """The whole application: a path, and what it answers."""
     return "Hello World!"
 
 

@@ -1,0 +1,46 @@
+"""The classifier under LitServe: a class with a method for each step of a request, batches by an argument.
+
+    python -m p3ch15.serve lit
+
+POST `{"crop": [[[…]]]}` to `/predict`.
+"""
+
+import litserve
+import torch
+from fastapi import HTTPException
+
+from p3ch15.classifier import CropClassifier
+from p3ch15.server.inputs import checked_crops
+
+
+class Nodules(litserve.LitAPI):
+    """One worker process: a network, and a queue in front of it."""
+
+    def setup(self, device):
+        torch.set_num_threads(1)
+        self.classify = CropClassifier()
+
+    def decode_request(self, request):
+        try:
+            return checked_crops([request["crop"]])[0]
+        except (KeyError, TypeError, ValueError) as error:
+            raise HTTPException(400, str(error)) from error
+
+    def batch(self, inputs):
+        return list(inputs)
+
+    def predict(self, crops):
+        return self.classify(crops)
+
+    def unbatch(self, output):
+        return output
+
+    def encode_response(self, output):
+        return {"probability": output}
+
+
+def serve(port):
+    """Serve until interrupted."""
+    api = Nodules(max_batch_size=16, batch_timeout=0.005)
+    server = litserve.LitServer(api, accelerator="cpu", workers_per_device=1, timeout=30)
+    server.run(host="127.0.0.1", port=port, generate_client_file=False)
