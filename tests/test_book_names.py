@@ -72,6 +72,12 @@ MASKS = (
     "raw_dense_mask, dense_mask, body_mask, air_mask, raw_candidate_mask, candidate_mask, lung_mask, "
     "neg_mask, pos_mask"
 )
+BATCHING = [
+    "HandlingError(msg, code=500)",
+    "ModelRunner(model_name)",
+    "ModelRunner.schedule_processing_if_needed()",
+    "ModelRunner.run_model(batch)",
+]
 
 NAMES = {
     "p2ch10.dsets": [*LISTS, "LunaDataset(val_stride=0, isValSet_bool=None, series_uid=None)"],
@@ -176,6 +182,18 @@ NAMES = {
         ]
     ],
     "p2ch14.vis": VIS,
+    "p3ch15.cyclegan": [
+        "ResNetBlock(dim)",
+        "ResNetBlock.build_conv_block(dim)",
+        "ResNetBlock.forward(x)",
+        "ResNetGenerator(input_nc=3, output_nc=3, ngf=64, n_blocks=9)",
+        "ResNetGenerator.forward(input)",
+        "get_pretrained_model(model_path, map_location=None)",
+    ],
+    "p3ch15.flask_hello_world": ["hello()"],
+    "p3ch15.flask_server": ["run_inference(in_tensor)", "predict()"],
+    "p3ch15.request_batching_jit_server": BATCHING,
+    "p3ch15.request_batching_server": BATCHING,
 }
 
 AUGMENT = "--augmented --augment-flip --augment-offset --augment-scale --augment-rotate --augment-noise"

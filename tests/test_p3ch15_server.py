@@ -21,7 +21,7 @@ from p2ch14.pipeline import NodulePipeline
 from p2ch14.weights import SHIPPED_CLASSIFIER
 from p3ch15.classifier import CropClassifier
 from p3ch15.server.app import close_app, create_app
-from p3ch15.server.batching import Batcher, Overloaded, TooLate, _Request
+from p3ch15.server.batching import GAP_S, Batcher, Overloaded, TooLate, _Request
 
 TOLERANCE = 0.02  # of a probability in bfloat16
 
@@ -145,24 +145,28 @@ class FakeTime:
         return self.now, size
 
 
-def test_a_lone_sample_waits_a_millisecond_at_most_also_after_a_burst():
+def test_a_lone_sample_waits_half_a_millisecond_at_most_also_after_a_burst():
+    assert GAP_S <= 0.0005
     assert FakeTime([3.0, 9.0], last_size=1).next_batch() == (3.0, 1)
     after_burst = FakeTime([3.0, 9.0], last_size=4)
-    assert after_burst.next_batch() == (pytest.approx(3.001), 1)
+    assert after_burst.next_batch() == (pytest.approx(3.0 + GAP_S), 1)
     assert after_burst.next_batch() == (9.0, 1)  # by now it is known to be alone
 
 
 def test_samples_wait_for_company_that_keeps_coming_and_start_at_once_when_it_is_there():
-    crowd = [1.0, 1.0005, 1.001, 1.0015, 1.002]
-    assert FakeTime(crowd, last_size=3).next_batch() == (1.001, 3)  # as many as last time
-    assert FakeTime(crowd, last_size=9).next_batch() == (1.0015, 4)  # a full batch
-    assert FakeTime(crowd[:2], last_size=3).next_batch() == (pytest.approx(1.0015), 2)  # the crowd is gone
+    crowd = [1 + 0.4 * n * GAP_S for n in range(5)]
+    assert FakeTime(crowd, last_size=3).next_batch() == (crowd[2], 3)  # as many as last time
+    assert FakeTime(crowd, last_size=9).next_batch() == (crowd[3], 4)  # a full batch
+    assert FakeTime(crowd[:2], last_size=3).next_batch() == (
+        pytest.approx(crowd[1] + GAP_S),
+        2,
+    )  # no more come
 
 
 def test_the_wait_counts_from_the_oldest_arrival():
-    steady = [1 + 0.0009 * n for n in range(100)]
-    at, size = FakeTime(steady, last_size=50, max_batch=64, max_wait_s=0.005).next_batch()
-    assert (at, size) == (pytest.approx(1.005), 6)
+    steady = [1 + 0.9 * n * GAP_S for n in range(100)]
+    at, size = FakeTime(steady, last_size=50, max_batch=64, max_wait_s=5 * GAP_S).next_batch()
+    assert (at, size) == (pytest.approx(1 + 5 * GAP_S), 6)
     # What came while the worker was busy has waited already.
     late = FakeTime([], last_size=4)
     late.now = 2.0

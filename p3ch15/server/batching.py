@@ -10,7 +10,7 @@ import threading
 import time
 from collections import deque
 
-GAP_S = 0.001  # between two arrivals of one crowd
+GAP_S = 0.0005  # between two arrivals of one crowd
 
 
 class Overloaded(Exception):
