@@ -10,11 +10,10 @@ from p1ch2.pretrained import stripe_generator
 from p2ch11.model import LunaModel
 from p2ch11.training import load_weights
 from p2ch13.model import UNetWrapper
+from p2ch14.weights import SHIPPED, SHIPPED_CLASSIFIER
 from util.errors import UserError
-from util.paths import PROJECT
 
-SHIPPED = PROJECT / "data" / "p2ch14"
-SHIPPED_CLASSIFIER = SHIPPED / "classification.safetensors"
+__all__ = ["NETWORKS", "SHIPPED_CLASSIFIER", "Network", "network_named"]
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import threading
 import time
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -336,6 +337,37 @@ def test_values_beyond_hu_are_clipped(app):
     client = app.test_client()
     far = client.post("/predict", data=npy(np.full((32, 48, 48), 1e300))).get_json()
     assert far == client.post("/predict", data=npy(np.full((32, 48, 48), 1000))).get_json()
+
+
+def test_with_the_spacing_a_crop_is_judged_by_the_card_s_system(app, scan):
+    """The same probability and verdict as the analysis of the whole scan gives at that place."""
+    from p2ch10.dsets import Ct
+
+    ct, client, pipeline = Ct(scan["mhd"]), app.test_client(), NodulePipeline()
+    spacing = ",".join(str(float(mm)) for mm in ct.geometry.spacing_irc)
+    shape = np.array(ct.hu_a.shape)
+    places = [
+        n
+        for n in scan["patient"].nodules
+        if (np.abs(ct.geometry.xyz2irc(n.center_xyz) - shape / 2) < shape / 2 - (17, 25, 25)).all()
+    ]
+    points = [SimpleNamespace(center_xyz=ct.geometry.irc2xyz((24, 72, 72)), diameter_mm=None)]
+    points += [SimpleNamespace(center_xyz=n.center_xyz, diameter_mm=None) for n in places]
+    verdicts = []
+    for point, finding in zip(points, pipeline.classify_points(ct, points).findings):
+        crop, _ = ct.getRawCandidate(point.center_xyz)
+        said = client.post(f"/predict?spacing={spacing}", data=npy(crop)).get_json()
+        assert said["probability"] == pytest.approx(finding.probability, abs=0.05)
+        assert said["threshold"] == pipeline.threshold != 0.5
+        assert said["is_nodule"] == (said["probability"] >= pipeline.threshold)
+        assert said["classifiers"] == 2
+        verdicts.append(said["is_nodule"])
+        alone = client.post("/predict", data=npy(crop)).get_json()
+        assert alone["classifiers"] == 1
+        assert "is_nodule" not in alone
+    assert not verdicts[0]
+    for spacing in ("", "1,1", "a,b,c", "1,1,nan", "0,1,1", "1,1,1,1", "0.3,0.7,0.7"):
+        assert client.post(f"/predict?spacing={spacing}", data=npy(crop)).status_code == 400
 
 
 BIG = 10**12
@@ -774,7 +806,7 @@ MARK = """(() => {
 
 
 @pytest.mark.parametrize("width", [1280, 400])
-def test_page_from_upload_to_the_marked_nodule(browser, served, scan, tmp_path, width):
+def test_page_from_upload_to_deletion(app, browser, served, scan, tmp_path, width):
     browser.complaints.clear()
     browser.call(
         "Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=width < 500
@@ -817,7 +849,31 @@ def test_page_from_upload_to_the_marked_nodule(browser, served, scan, tmp_path, 
     assert browser.value("document.querySelector('#marks .chosen')") is None, "the mark stayed behind"
     browser.value("document.querySelector('#findings button').click()")
     until(lambda: browser.value("!!document.querySelector('#marks .chosen circle')"), 10)
+    # Another scan: what was shown is gone at once, and the old job is asked after no more.
+    number = browser.value("job.number")
+    browser.choose_file("#file", scan["files"]["nifti"])
+    until(lambda: browser.value("job === null && document.getElementById('result').hidden"), 10)
+    until(lambda: browser.value("job !== null && !!document.querySelector('#marks .chosen circle')"), 60)
+    newer = browser.value("job.number")
+    assert newer != number
+    assert browser.value("location.hash") == f"#{newer}"
+    # Delete: gone from the page, from the browser's cache, from the disk.
+    address = browser.value("urlOf(Number(document.getElementById('slider').value))")
+    assert browser.value("pictures.size > 1 && document.getElementById('slice').src.startsWith('blob:')")
+    browser.value("document.getElementById('delete').click()")
+    until(lambda: browser.value("document.getElementById('result').hidden && job === null"), 10)
+    assert browser.value("pictures.size") == 0
+    assert browser.value("document.getElementById('slice').hasAttribute('src')") is False
+    assert browser.value("document.querySelectorAll('#findings li, #marks g').length") == 0
     assert browser.complaints == []
+    cached = (
+        f"fetch('{address}', {{cache: 'only-if-cached', mode: 'same-origin'}}).then(r => r.ok, () => false)"
+    )
+    assert browser.value(cached) is False
+    folder = app.extensions["jobs"].folder
+    assert (folder / number).is_dir()
+    assert not (folder / newer).exists()
+    assert not list(folder.rglob(f"*{newer}*"))
 
     browser.choose_file("#file", __file__)
     until(lambda: browser.value("!document.getElementById('problem').hidden"), 10)

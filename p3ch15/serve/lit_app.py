@@ -20,7 +20,7 @@ class Nodules(litserve.LitAPI):
         torch.set_num_threads(1)
         self.classify = CropClassifier()
 
-    def decode_request(self, request):
+    def decode_request(self, request: dict):
         try:
             return checked_crops([request["crop"]])[0]
         except (KeyError, TypeError, ValueError) as error:
@@ -42,5 +42,7 @@ class Nodules(litserve.LitAPI):
 def serve(port):
     """Serve until interrupted."""
     api = Nodules(max_batch_size=16, batch_timeout=0.005)
-    server = litserve.LitServer(api, accelerator="cpu", workers_per_device=1, timeout=30)
+    server = litserve.LitServer(
+        api, accelerator="cpu", workers_per_device=1, timeout=30, max_payload_size=2**21
+    )
     server.run(host="127.0.0.1", port=port, generate_client_file=False)

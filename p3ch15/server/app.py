@@ -19,6 +19,7 @@ from p3ch15.server.inputs import CROP_SHAPE, MAX_CROP_BYTES, read_crop
 from p3ch15.server.jobs import ScanJobs
 from p3ch15.server.pictures import WINDOWS, example_scan, slice_png
 from p3ch15.server.reader import MAX_VOXELS
+from p3ch15.server.whole import WholeClassifier, read_spacing
 from util.errors import UserError
 
 MAX_JSON_BYTES = 2**21
@@ -86,7 +87,7 @@ def create_app(
         )  # fmt: skip
     app.extensions["batcher"], app.extensions["jobs"] = batcher, jobs
     _add_infrastructure(app, metrics)
-    _add_prediction(app, classify, batcher)
+    _add_prediction(app, classify, batcher, WholeClassifier(weights, device))
     if jobs is not None:
         _add_scans(app, jobs)
     return app
@@ -147,16 +148,21 @@ def _add_infrastructure(app, metrics):
         return jsonify(error=error.description), error.code
 
 
-def _add_prediction(app, classify, batcher):
+def _add_prediction(app, classify, batcher, whole):
     @app.post("/predict")
     def predict():
         is_json = request.mimetype == "application/json"
         if (request.content_length or 0) > (MAX_JSON_BYTES if is_json else MAX_CROP_BYTES):
             abort(413, "the crop is too large; send (32, 48, 48) numbers")
         deadline_s = _deadline(request.headers.get("X-Deadline-Seconds"))
+        spacing = request.args.get("spacing")
+        if spacing is not None:
+            spacing = read_spacing(spacing)
         crop = read_crop(request.get_data(), request.mimetype)
+        if spacing is not None:
+            return jsonify(whole(crop, spacing) | {"classifiers": 2})
         probability = batcher(crop, deadline_s) if batcher is not None else classify([crop])[0]
-        return jsonify(probability=probability)
+        return jsonify(probability=probability, classifiers=1)
 
 
 def _deadline(text):
