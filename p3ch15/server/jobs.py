@@ -66,6 +66,11 @@ class Job:
         return self.state in ("done", "failed")
 
     @property
+    def is_safe(self) -> bool:
+        """Is this a result so new that it need not make room for others?"""
+        return self.state == "done" and self.age_s < SAFE_S
+
+    @property
     def age_s(self) -> float:
         """Seconds since the job ended, 0.0 before that."""
         return 0.0 if self.ended is None else max(time.time() - self.ended, 0.0)
@@ -75,8 +80,8 @@ class ScanJobs:
     """Takes uploads, analyses them in one worker thread, keeps the newest results for a while.
 
     analysis: a `WatchedAnalysis`. folder: where jobs lie. max_waiting: uploads that may wait; one more is
-    refused (`Overloaded`). keep: finished jobs that stay, newest first; but none has to make room for others
-    within `SAFE_S`, uploads are refused instead. keep_s: how long a finished job stays at most. count(state):
+    refused (`Overloaded`). keep: finished jobs that stay, newest first; but no result has to make room within
+    `SAFE_S`, uploads are refused instead. keep_s: how long a finished job stays at most. count(state):
     called as a job ends.
     """
 
@@ -109,7 +114,7 @@ class ScanJobs:
                 raise Overloaded("the server is stopping; send the scan again when it is back", 30)
             if len(self._waiting) + self._uploading >= self.max_waiting:
                 raise Overloaded("too many scans are waiting; send yours later", 30)
-            fresh = [job for job in self._jobs.values() if job.is_finished and job.age_s < SAFE_S]
+            fresh = [job for job in self._jobs.values() if job.is_safe]
             if len(fresh) >= self.keep:
                 raise Overloaded("all room is taken by results of others; send yours later", 60)
             self._uploading += 1
@@ -240,7 +245,7 @@ class ScanJobs:
         self.count(job.state)
         finished = sorted((j for j in list(self._jobs.values()) if j.is_finished), key=lambda j: j.created)
         for old in finished[: -self.keep]:
-            if old.age_s >= SAFE_S:
+            if not old.is_safe:
                 self.delete(old)
         self._forget_expired()
 
