@@ -1,5 +1,6 @@
 """Chapter 15: the batcher, the steps, the API, uploaded scans, and the page in a browser."""
 
+import dataclasses
 import io
 import json
 import shutil
@@ -8,6 +9,7 @@ import sys
 import threading
 import time
 import zipfile
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
@@ -536,8 +538,6 @@ def test_findings_report_and_slices_of_a_scan(app, analysed, scan):
 
 
 def test_pictures_show_the_front_up_however_a_scan_is_stored(scan):
-    from types import SimpleNamespace
-
     from p2ch10.dsets import Ct
     from p3ch15.server.pictures import describe, place
 
@@ -551,7 +551,7 @@ def test_pictures_show_the_front_up_however_a_scan_is_stored(scan):
     nodule = scan["nodules"][0]
     i, r, c = nodule.center_irc
     rows, columns = ct.hu_a.shape[1:]
-    other = SimpleNamespace(**vars(nodule) | {"center_irc": (i, rows - 1 - r, columns - 1 - c)})
+    other = dataclasses.replace(nodule, center_irc=(i, rows - 1 - r, columns - 1 - c))
     straight, upright = place(ct, describe(ct), nodule), place(turned, describe(turned), other)
     assert (straight["row"], straight["column"]) == pytest.approx((upright["row"], upright["column"]))
     assert describe(turned)["steps"] == [-1, -1]
@@ -694,6 +694,29 @@ def test_archives_that_are_refused(tmp_path, files, reason):
     outside = [path for path in tmp_path.iterdir() if path.name not in ("secret.raw", "job")]
     assert not outside
     assert not (folder / "scan.mhd").exists()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is read as Linux counts it")
+def test_voxels_are_inflated_as_far_as_declared(tmp_path):
+    """Of 292 kB that declare eight voxels and hold 300 MB, no more than a little is unpacked."""
+    header = HEADER.format(2) + "CompressedData = True\nElementDataFile = a.zraw\n"
+    bomb = zlib.compress(bytes(300_000_000), 9)
+    assert len(bomb) < 300_000
+    archive_of(tmp_path / "upload", [("a.mhd", header), ("a.zraw", bomb)])
+    code = f"""
+import resource, p3ch15.server.reader as reader
+from util.errors import UserError
+grown = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
+before = grown()
+try:
+    reader.read_upload({str(tmp_path / "upload")!r}, {str(tmp_path)!r}, 10**6)
+except UserError as error:
+    print(error, "|", grown() - before)
+"""
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    sentence, _, grown_mb = said.stdout.rpartition("|")
+    assert sentence, said.stderr
+    assert float(grown_mb) < 60
 
 
 def test_an_archive_is_read_as_the_command_line_reads_its_files(tmp_path):
