@@ -50,6 +50,7 @@ function forget() {
   element("slice").removeAttribute("src");
   element("marks").replaceChildren();
   element("findings").replaceChildren();
+  element("warnings").replaceChildren();
   element("result").hidden = true;
   history.replaceState(null, "", location.pathname);
 }
