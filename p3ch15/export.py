@@ -77,67 +77,78 @@ def _is_current(path) -> bool:
     return path.is_file() and path.stat().st_mtime >= SHIPPED_CLASSIFIER.stat().st_mtime
 
 
+class _Table:
+    """The lines of the table while it grows, and what each is held against."""
+
+    def __init__(self, folder, crops, is_nodule):
+        self.folder, self.crops, self.is_nodule = Path(folder), crops, is_nodule
+        self.model = NETWORKS["classification"].build()
+        self.eager = in_batches(self.model, crops)
+        self.reference = area(self.eager, is_nodule)
+        self.lines = []
+
+    def made(self, name, write, *arguments, **options) -> Path:
+        """The export of that name, written first where it is missing or older than the weights."""
+        path = self.folder / name
+        return path if _is_current(path) else write(*arguments, path, **options)
+
+    def add(self, name, path, is_exact=True, than=None, logits=None):
+        """Measure the file at `path`. than: the float file of which it may take 0.3; logits: already known."""
+        run = open_export(path) if logits is None else None
+        logits = in_batches(run, self.crops) if logits is None else logits
+        limit = INT8_SHARE * than.stat().st_size / 1e3 if than else None
+        off = (logits - self.eager).abs().max().item()
+        auc_off = abs(area(logits, self.is_nodule) - self.reference)
+        time_ms = milliseconds(run, self.crops[:1]) if run else None
+        kilobytes = path.stat().st_size / 1e3
+        self.lines.append(Line(name, path.name, kilobytes, off, auc_off, time_ms, is_exact, limit))
+
+
 def measure(folder, crops, is_nodule) -> list[Line]:
     """The table's lines for the classifier; exports that are missing in `folder`, or
     older than the weights, are written first.
 
     Lines that this machine cannot make (no C++ compiler, no ExecuTorch) are left out, and it is said.
     """
-    folder = Path(folder)
-    classifier = NETWORKS["classification"]
-    model = classifier.build()
-    eager = in_batches(model, crops)
-    reference = area(eager, is_nodule)
-    lines = []
-
-    def add(name, path, run=None, is_exact=True, than=None, logits=None):
-        """Measure the file at `path`; than: the float file of which it may take 0.3."""
-        run = run or (open_export(path) if logits is None else None)
-        logits = in_batches(run, crops) if logits is None else logits
-        limit = INT8_SHARE * than.stat().st_size / 1e3 if than else None
-        off, auc_off = (logits - eager).abs().max().item(), abs(area(logits, is_nodule) - reference)
-        time_ms = milliseconds(run, crops[:1]) if run else None
-        kilobytes = path.stat().st_size / 1e3
-        lines.append(Line(name, path.name, kilobytes, off, auc_off, time_ms, is_exact, limit))
-
-    def made(name, write, *arguments, **options):
-        path = folder / name
-        return path if _is_current(path) else write(*arguments, path, **options)
-
-    onnx = made("classification.onnx", to_onnx, classifier)
-    add("ONNX in onnxruntime", onnx)
-    scripted = made("classification-scripted.pt", to_scripted, classifier)
-    add("TorchScript, scripted", scripted)
-    traced = made("classification-traced.pt", to_traced, classifier)
-    add("TorchScript, traced", traced)
-    eight = made("classification-int8.onnx", lambda path: to_int8_onnx(path, calibration_crops()))
-    add("ONNX, 8 bits", eight, is_exact=False, than=onnx)
-
+    table, classifier = _Table(folder, crops, is_nodule), NETWORKS["classification"]
+    onnx = table.made("classification.onnx", to_onnx, classifier)
+    table.add("ONNX in onnxruntime", onnx)
+    table.add("TorchScript, scripted", table.made("classification-scripted.pt", to_scripted, classifier))
+    traced = table.made("classification-traced.pt", to_traced, classifier)
+    table.add("TorchScript, traced", traced)
+    eight = table.made("classification-int8.onnx", lambda path: to_int8_onnx(path, calibration_crops()))
+    table.add("ONNX, 8 bits", eight, is_exact=False, than=onnx)
     missing = native.missing_tools()
     if missing:
         print(f"no {' and no '.join(missing)} here: no AOTInductor packages, no C++")
     else:
-        package = made("classification.pt2", to_package, classifier)
-        add("AOTInductor package", package)
-        half = made(
-            "classification-bfloat16.pt2",
-            lambda path: to_package(classifier, path, model=copy.deepcopy(model), dtype=torch.bfloat16),
-        )
-        add("AOTInductor, bfloat16", half, is_exact=False)
-        for name, path in (("traced, in C++", traced), ("AOTInductor, in C++", package)):
-            add(name, path, logits=logits_in_cpp(path, crops))
-
+        _add_compiled(table, traced)
     try:
         require_executorch()
     except UserError as error:
         print(error)
     else:
-        plain, small = folder / "nodule.pte", folder / "nodule-int8.pte"
+        plain, small = table.folder / "nodule.pte", table.folder / "nodule-int8.pte"
         if not (_is_current(plain) and _is_current(small)):
-            write_both(folder, calibration_crops(), model)
-        add("ExecuTorch with XNNPACK", plain)
-        add("ExecuTorch, 8 bits", small, is_exact=False, than=plain)
-    return lines
+            write_both(table.folder, calibration_crops(), table.model)
+        table.add("ExecuTorch with XNNPACK", plain)
+        table.add("ExecuTorch, 8 bits", small, is_exact=False, than=plain)
+    return table.lines
+
+
+def _add_compiled(table, traced):
+    """The lines that take a C++ compiler."""
+    classifier = NETWORKS["classification"]
+    package = table.made("classification.pt2", to_package, classifier)
+    table.add("AOTInductor package", package)
+    model = copy.deepcopy(table.model)
+    half = table.made(
+        "classification-bfloat16.pt2",
+        lambda path: to_package(classifier, path, model=model, dtype=torch.bfloat16),
+    )
+    table.add("AOTInductor, bfloat16", half, is_exact=False)
+    for name, path in (("traced, in C++", traced), ("AOTInductor, in C++", package)):
+        table.add(name, path, logits=logits_in_cpp(path, table.crops))
 
 
 def logits_in_cpp(path, crops) -> torch.Tensor:

@@ -36,7 +36,7 @@ from util.errors import UserError, main_guard
 from util.paths import output_root
 
 
-def main(arguments=None):
+def _read_options(arguments):
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -78,13 +78,24 @@ def main(arguments=None):
         raise UserError(f"--port {options.port}: ports go from 1 to 65535; 0 takes any that is free")
     if not 0 < options.keep_hours <= 24 * 365:
         raise UserError("--keep-hours must be above 0, at most a year")
+    return options
+
+
+def _token_for(options):
+    """What clients must show, or None. Raises `UserError` where other machines could come in without one."""
     token = options.token
     if token is None and not is_loopback(options.host):
         raise UserError(f"--host {options.host} lets other machines in: add --token, or leave --host out")
     if token == "":
-        token = secrets.token_urlsafe(24)
-    elif token is not None and len(token) < 16:
+        return secrets.token_urlsafe(24)
+    if token is not None and len(token) < 16:
         raise UserError("a --token has at least 16 characters; without a value one is made up")
+    return token
+
+
+def main(arguments=None):
+    options = _read_options(arguments)
+    token = _token_for(options)
     folder = options.folder or output_root() / "server"
     folder.mkdir(parents=True, exist_ok=True)
     tempfile.tempdir = str(folder.resolve())  # long bodies go to unnamed files there
