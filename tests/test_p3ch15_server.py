@@ -427,7 +427,7 @@ def test_another_site_s_page_cannot_use_the_reader_s_browser(app, crops):
     ],
 )
 def test_what_other_servers_take_from_here_stays_light(imports, not_these):
-    code = f"import {imports}, sys; sys.exit(', '.join(m for m in {not_these!r}.split() if m in sys.modules))"
+    code = f"import {imports}, sys; sys.exit(', '.join(m for m in {not_these!r}.split() if m in sys.modules) or 0)"
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert said.returncode == 0, said.stderr
 
@@ -581,6 +581,16 @@ def test_scans_that_nobody_can_read(app, analysed):
     assert client.get(f"/scans/{state['number']}").status_code == 404
     for number in ("0", "..", "%2e%2e", "../../etc/passwd"):
         assert client.get(f"/scans/{number}/findings.json").status_code == 404
+
+
+def test_a_scan_that_goes_while_it_is_asked_for_is_no_error_of_the_server(app, analysed):
+    client, state = app.test_client(), analysed["mhd"]
+    raw = app.extensions["jobs"].folder / state["number"] / "scan.raw"
+    raw.rename(raw.with_name("elsewhere"))
+    try:
+        assert client.get(f"/scans/{state['number']}/slices/1.png").status_code == 404
+    finally:
+        raw.with_name("elsewhere").rename(raw)
 
 
 class StubAnalysis:

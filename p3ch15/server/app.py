@@ -139,6 +139,11 @@ def _add_infrastructure(app, metrics):
     def bad_request(error):
         return jsonify(error=str(error)), 400
 
+    @app.errorhandler(FileNotFoundError)
+    def gone(error):
+        """The scan was deleted, or its time was over, while this request was under way."""
+        return jsonify(error="there is no such scan any more"), 404
+
     @app.errorhandler(Overloaded)
     def overloaded(error):
         return jsonify(error=str(error)), 503, {"Retry-After": str(error.retry_after_s)}
@@ -175,6 +180,13 @@ def _deadline(text):
     return seconds
 
 
+def _sent(path):
+    """A job's file as an answer."""
+    response = send_file(path.resolve(), etag=False)
+    response.headers["Cache-Control"] = "no-store"
+    return response
+
+
 def _add_scans(app, jobs):
     def job_of(number, done=False):
         job = jobs.get(number)
@@ -183,11 +195,6 @@ def _add_scans(app, jobs):
         if done and job.state != "done":
             abort(409, f"this scan is not analysed: {job.error or job.stage}")
         return job
-
-    def sent(path):
-        response = send_file(path.resolve(), etag=False)
-        response.headers["Cache-Control"] = "no-store"
-        return response
 
     @app.get("/")
     def page():
@@ -211,11 +218,11 @@ def _add_scans(app, jobs):
 
     @app.get("/scans/<number>/findings.json")
     def findings(number):
-        return sent(jobs.path(job_of(number, done=True), "findings.json"))
+        return _sent(jobs.path(job_of(number, done=True), "findings.json"))
 
     @app.get("/scans/<number>/report.html")
     def report(number):
-        response = sent(jobs.path(job_of(number, done=True), "report.html"))
+        response = _sent(jobs.path(job_of(number, done=True), "report.html"))
         response.headers["Content-Security-Policy"] = REPORT_POLICY
         return response
 

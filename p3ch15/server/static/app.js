@@ -12,6 +12,7 @@ let job = null; // the state of the scan that is shown, as GET /scans/N answers 
 let chosen = -1; // which finding
 let watching = ""; // the job that is being asked after
 let sending = null; // the request that is sending a scan
+let loading = new AbortController(); // ends the requests for slices
 const pictures = new Map(); // address of a slice -> promise of its picture's URL in memory, the newest last
 
 // --- sending a scan --------------------------------------------------------------------------
@@ -42,6 +43,7 @@ function send(file) {
 
 // Whatever was shown or watched is over: nothing of it stays in this page.
 function forget() {
+  stopLoading();
   watching = "";
   job = null;
   chosen = -1;
@@ -53,6 +55,11 @@ function forget() {
   element("warnings").replaceChildren();
   element("result").hidden = true;
   history.replaceState(null, "", location.pathname);
+}
+
+function stopLoading() {
+  loading.abort();
+  loading = new AbortController();
 }
 
 function showWork(text, share) {
@@ -165,7 +172,7 @@ function picture(address) {
 }
 
 async function load(address) {
-  const response = await fetch(address);
+  const response = await fetch(address, { signal: loading.signal });
   if (!response.ok) throw new Error(response.status);
   return URL.createObjectURL(await response.blob());
 }
@@ -255,6 +262,7 @@ element("picture").addEventListener("wheel", (event) => {
   goTo(Number(element("slider").value) + Math.sign(event.deltaY));
 }, { passive: false });
 element("delete").addEventListener("click", async () => {
+  stopLoading(); // no slice is asked for that is being deleted
   const response = await fetch(`/scans/${job.number}`, { method: "DELETE" });
   if (response.ok || response.status === 404) forget();
   else showProblem("The scan could not be deleted; try again.");
