@@ -58,8 +58,8 @@ def _likely(low, high, dtype) -> str:
         return "negative values may have been stored as unsigned; save the scan with signed voxels"
     if low >= 0:
         return (
-            "they look like stored values before the rescale (HU + 1024), an inverted picture, or another "
-            "kind of scan than CT; subtract 1024, if that is what was added"
+            "they look like stored values before the rescale, an inverted picture, or no CT; "
+            "subtract 1024, if that was added"
         )
     if low >= -100 and high < 100:
         return "they look normalized; undo the normalization"

@@ -5,6 +5,7 @@ reports as pictures. The headers say which is which, and what was chosen is told
 nothing is guessed: the reader gets the list.
 """
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,6 +26,7 @@ SPLIT_BY = (
     "AcquisitionNumber", "FrameAcquisitionNumber", "TemporalPositionIdentifier", "TemporalPositionIndex", "StackID",
     "ConvolutionKernel", "ContrastBolusAgent", "ImageType", "SliceThickness", "AcquisitionTime", "ContentTime",
 )  # fmt: skip
+TELLING = 8  # so many of these are the same for all of a scan, or change only from one part of it to the next
 
 
 @dataclass(eq=False)
@@ -79,6 +81,8 @@ def read_dicom(folder, series=None, max_voxels=None):
     if stack.slices[0].get("PixelSpacing") is None and stack.slices[0].pixel_mm:
         notes.append("PixelSpacing is missing; the size of a pixel was taken from ReconstructionDiameter")
     step = _fitted_step(stack, folder)
+    if not stack.is_axial:
+        notes.append("the images are coronal or sagittal; they were turned to axial slices")
     values, hint = read_pixels(stack.slices, folder, notes)
     first = stack.slices[0]
     distance = float(np.linalg.norm(step[0]))
@@ -86,7 +90,8 @@ def read_dicom(folder, series=None, max_voxels=None):
     direction = np.column_stack([first.orientation[:3], first.orientation[3:], step[0] / distance])
     row_mm, column_mm = first.pixel_mm
     spacing = np.array([column_mm, row_mm, distance])
-    return Stored(values, step[1], spacing, direction, notes, hint, tuple(stack.slices)), stack.name
+    stored = Stored(values, step[1], spacing, direction, notes, hint, tuple(stack.slices))
+    return stored, first.series_uid
 
 
 def find_stacks(slices, folder, aside, series=None):
@@ -169,17 +174,20 @@ def _by_plane(slices):
 def _stacks_of(uid, group, folder, aside):
     """A group as one stack, or as several where slices lie upon each other and the headers tell them apart."""
     group = _in_order(_without_copies(group, folder, aside))
-    if not _has_doubles(group):
-        return [Stack(uid, group)]
-    for tag in SPLIT_BY:
+    has_doubles = _has_doubles(group)
+    for tag in SPLIT_BY if has_doubles else SPLIT_BY[:TELLING]:
         parts = {}
         for one in group:
             parts.setdefault(str(one.get(tag)), []).append(one)
-        if len(parts) > 1 and not any(_has_doubles(part) for part in parts.values()):
+        if len(parts) < 2 or any(_has_doubles(part) for part in parts.values()):
+            continue
+        if has_doubles or _are_interleaved(list(parts.values())):
             named = sorted(parts.items(), key=lambda item: (len(item[0]), item[0]))
             return [
                 Stack(f"{uid}:{number}", part) for number, (_, part) in enumerate(named, 1) if len(part) > 1
             ]
+    if not has_doubles:
+        return [Stack(uid, group)]
     raise UserError(
         f"the DICOM series in '{called(folder)}' has several slices at the same place, and nothing in their "
         "headers tells them apart; leave one image per place in the folder"
@@ -188,6 +196,18 @@ def _stacks_of(uid, group, folder, aside):
 
 def _in_order(group):
     return sorted(group, key=lambda one: float(one.position @ group[0].normal))
+
+
+def _are_interleaved(parts):
+    """Do parts of a series, of several slices each, cover the same length? Those of one scan follow each other."""
+    if min(map(len, parts)) < 3:
+        return False
+    normal = parts[0][0].normal
+    ends = sorted((float(part[0].position @ normal), float(part[-1].position @ normal)) for part in parts)
+    return any(
+        min(top, next_top) - next_bottom > WHOLE_SHARE * min(top - bottom, next_top - next_bottom)
+        for (bottom, top), (next_bottom, next_top) in itertools.pairwise(ends)
+    )
 
 
 def _has_doubles(group):
@@ -236,6 +256,7 @@ def choose(stacks, folder, aside, series=None) -> Stack:
         named = [stack for stack in stacks if stack.name == series or stack.name.partition(":")[0] == series]
         if not named:
             raise UserError(f"'{called(folder)}' has no series '{series}'; it has {_listed(stacks)}")
+        aside += [f"{len(stack.slices)} images of {stack.name}" for stack in stacks if stack not in named]
     else:
         named = stacks
     left = list(named)

@@ -235,6 +235,8 @@ def _bytes(fields, file, size, path, start=0):
     if not is_packed:
         check_size(len(data), size, file)
         return data
+    if "CompressedDataSize" in fields:
+        check_size(len(data), int(_numbers(fields, "CompressedDataSize", path, 1)[0]), file)
     if len(data) == 0:
         raise UserError(f"'{called(file)}' is empty; fetch it again")
     return inflate(data, size, ZLIB, file)
