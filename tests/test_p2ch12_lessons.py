@@ -11,7 +11,7 @@ import torch
 
 from p2ch10.dsets import LunaDataset
 from p2ch12 import lessons
-from p2ch12.lessons import SmallValidationApp, class_loss, recall_at_precision
+from p2ch12.lessons import class_loss, recall_at_precision
 
 
 @pytest.mark.lesson
@@ -40,37 +40,6 @@ def test_without_augmentation_the_curves_part(losses):
     assert len(training) == len(validation) == 4
     assert training == sorted(training, reverse=True), "the training loss falls in every epoch"
     assert validation[-1] > training[-1] + 0.1
-
-
-class FewSamplesApp(SmallValidationApp):
-    """Trains on few candidates, so that a network learns them by heart within a minute."""
-
-    def initTrainDl(self):
-        infos = LunaDataset(val_stride=5, isValSet_bool=False, sortby_str="label").candidateInfo_list
-        nodules = [info for info in infos if info.isNodule_bool][:48]
-        others = [info for info in infos if not info.isNodule_bool][:48]
-        few = [info for pair in zip(nodules, others) for info in pair]
-        return self.make_loader(LunaDataset(candidateInfo_list=few), shuffle=True)
-
-
-@pytest.mark.lesson
-def test_few_samples_are_learnt_by_heart_and_augmentation_hinders_that(clean_output):
-    """Trained here: the loss on what is trained goes to 0, the one on held-out scans rises; augmented, neither."""
-    options = {"epochs": 16, "val_every": 4, "batch_size": 8, "lr": 0.001, "seed": 0}
-    histories = {}
-    for augmented in (False, True):
-        app = FewSamplesApp(comment=f"few-{augmented}", augmented=augmented, **options)
-        histories[augmented] = app.main()
-    training = {key: [class_loss(entry["trn"]) for entry in history] for key, history in histories.items()}
-    validation = {
-        key: [class_loss(entry["val"]) for entry in history if "val" in entry]
-        for key, history in histories.items()
-    }
-    print(training, validation)
-    assert training[False][-1] < 0.1
-    assert validation[False][-1] > min(validation[False]) + 0.1
-    assert training[True][-1] > 2 * training[False][-1]
-    assert validation[True][-1] < validation[False][-1]
 
 
 @pytest.mark.lesson
