@@ -37,19 +37,20 @@ class Ct:
     `Ct(series_uid)` reads a scan of the LUNA data through the scan store, `Ct(path)` any scan file or
     DICOM folder (series: which one of several in it). `hu_a`: int16 (index, row, column), HU in
     [-1000, 1000], read-only. `geometry`: where it lies; `origin_xyz` and `vxSize_xyz` (mm) and `direction_a`
-    (3, 3) are the book's names for its parts. `notes`, `slices`: as in `p2ch10.volume.Volume`.
+    (3, 3) are the book's names for its parts. `notes`, `header`, `slices`: as in `p2ch10.volume.Volume`.
     Raises `UserError` for a scan that cannot be read.
     """
 
     def __init__(self, series_uid, series=None):
-        self.notes, self.slices = (), ()
+        self.notes, self.header, self.slices = (), {}, ()
         if is_series_uid(series_uid):
             self.series_uid = series_uid
             stored = open_stored(self.series_uid)
             self.hu_a, self.geometry = stored.whole(), stored.geometry
         else:
             volume = read_volume(series_uid, series)
-            self.series_uid, self.notes, self.slices = volume.series_uid, volume.notes, volume.slices
+            self.series_uid, self.notes = volume.series_uid, volume.notes
+            self.header, self.slices = volume.header, volume.slices
             self.hu_a, self.geometry = volume.hu, volume.geometry
         self.hu_a.flags.writeable = False
 

@@ -26,6 +26,7 @@ SPLIT_BY = (
     "AcquisitionNumber", "FrameAcquisitionNumber", "TemporalPositionIdentifier", "TemporalPositionIndex", "StackID",
     "ConvolutionKernel", "ContrastBolusAgent", "ImageType", "SliceThickness", "AcquisitionTime", "ContentTime",
 )  # fmt: skip
+ABOUT_THE_PICTURE = ("SliceThickness", "ConvolutionKernel", "ContrastBolusAgent")
 TELLING = 8  # so many of these are the same for all of a scan, or change only from one part of it to the next
 
 
@@ -90,8 +91,19 @@ def read_dicom(folder, series=None, max_voxels=None):
     direction = np.column_stack([first.orientation[:3], first.orientation[3:], step[0] / distance])
     row_mm, column_mm = first.pixel_mm
     spacing = np.array([column_mm, row_mm, distance])
-    stored = Stored(values, step[1], spacing, direction, notes, hint, tuple(stack.slices))
+    stored = Stored(
+        values, step[1], spacing, direction, notes, hint, _told_of_picture(first), tuple(stack.slices)
+    )
     return stored, first.series_uid
+
+
+def _told_of_picture(one):
+    values = {name: one.get(name) for name in ABOUT_THE_PICTURE}
+    return {
+        name: value if isinstance(value, str) else "/".join(map(str, np.atleast_1d(value)))
+        for name, value in values.items()
+        if value not in (None, "")
+    }
 
 
 def find_stacks(slices, folder, aside, series=None):

@@ -68,4 +68,4 @@ def upright(stored: Stored) -> Stored:
             slices = slices[::-1] if way == 2 else slices
     if order[2] != 2:  # coronal or sagittal images: no image is a slice any more
         slices = ()
-    return Stored(values, origin, spacing, direction, stored.notes, stored.hint, slices)
+    return Stored(values, origin, spacing, direction, stored.notes, stored.hint, stored.header, slices)

@@ -67,6 +67,7 @@ def read_volume(path, series=None, max_voxels=None) -> Volume:
         _geometry_of(stored),
         series_uid,
         tuple(stored.notes),
+        stored.header,
         stored.slices,
     )
 

@@ -1,7 +1,7 @@
 """What a reader of scans hands on: voxels, and where they lie in the patient (chapter 10)."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -17,13 +17,15 @@ class Volume:
     Slices go from the feet to the head, rows from front to back, columns from the patient's right to the
     left, as closely as the scan's own axes allow. geometry: where they lie. series_uid: the
     SeriesInstanceUID of DICOM, else the file's name. notes: what a reader of the result should know of how
-    the scan was read. slices: for DICOM, the `p2ch10.dicom_files.Slice` behind each index.
+    the scan was read. header: what DICOM says of the picture ("SliceThickness", "ConvolutionKernel",
+    "ContrastBolusAgent"), as text. slices: for DICOM, the `p2ch10.dicom_files.Slice` behind each index.
     """
 
     hu: np.ndarray
     geometry: Geometry
     series_uid: str = ""
     notes: tuple[str, ...] = ()
+    header: dict = field(default_factory=dict)
     slices: tuple = ()
 
     @property
@@ -52,6 +54,7 @@ class Stored:
     direction: np.ndarray
     notes: list[str]
     hint: str = ""
+    header: dict = field(default_factory=dict)
     slices: tuple = ()
 
 

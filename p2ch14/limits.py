@@ -24,13 +24,12 @@ def limits_of(ct, lungs: Lungs | None = None) -> tuple[str, ...]:
 
     ct: a `p2ch10.dsets.Ct`. lungs: of its voxels, where they are known already.
     """
-    return (*ct.notes, *_of_slices(ct), *_of_lungs(ct, lungs or Lungs(ct.hu_a)), *_of_header(ct.slices))
+    return (*ct.notes, *_of_slices(ct), *_of_lungs(ct, lungs or Lungs(ct.hu_a)), *_of_header(ct.header))
 
 
 def _of_slices(ct):
     thickness = float(ct.vxSize_xyz.z)
-    if ct.slices:
-        thickness = max(thickness, float(ct.slices[0].get("SliceThickness") or 0))
+    thickness = max(thickness, float(ct.header.get("SliceThickness", 0)))
     if thickness > THICKEST_MM:
         yield (
             f"thick slices ({thickness:.3g} mm; the training had 1 to 2.5 mm): small nodules may be missed, "
@@ -57,14 +56,11 @@ def _of_lungs(ct, lungs):
         yield "lungs cut: they go on beyond the edge of the slices"
 
 
-def _of_header(slices):
-    if not slices:
-        return
-    kernel = slices[0].get("ConvolutionKernel") or ""
-    kernel = kernel if isinstance(kernel, str) else str(next(iter(kernel), ""))
-    if _SHARP.match(kernel.strip()):
-        yield f"sharp kernel ({kernel.strip()}): sharper than what the training had; expect more false findings"
-    if str(slices[0].get("ContrastBolusAgent", "") or "").strip():
+def _of_header(header):
+    kernel = header.get("ConvolutionKernel", "").strip()
+    if _SHARP.match(kernel):
+        yield f"sharp kernel ({kernel}): sharper than what the training had; expect more false findings"
+    if header.get("ContrastBolusAgent", "").strip():
         yield (
             f"contrast agent given: vessels brighter than {BRIGHTEST_BLOOD_HU} HU were not in the training, "
             "and may be taken for something else"

@@ -118,7 +118,7 @@ def dicom_slices(hu, order=UPRIGHT, series_uid="1.2.3.4", layout="<i2"):
         one.SOPInstanceUID = one.file_meta.MediaStorageSOPInstanceUID = f"{series_uid}.{number + 1}"
         one.StudyInstanceUID, one.SeriesInstanceUID, one.FrameOfReferenceUID = "1.2.3", series_uid, "1.2.9"
         one.Modality, one.ImageType = "CT", ["ORIGINAL", "PRIMARY", "AXIAL"]
-        one.PatientID, one.PatientName, one.PatientBirthDate, one.PatientSex = "1", "Nobody", "", ""
+        one.PatientID, one.PatientName, one.PatientBirthDate, one.PatientSex = "1", "Nobody^", "", ""
         one.StudyDate, one.StudyTime, one.StudyID, one.AccessionNumber = "20200101", "120000", "", ""
         one.ReferringPhysicianName, one.SeriesNumber, one.AcquisitionNumber = "", 1, 1
         one.InstanceNumber = number + 1

@@ -750,7 +750,12 @@ def test_an_archive_is_read_as_the_command_line_reads_its_files(tmp_path):
         "ElementByteOrderMSB = True\nHeaderSize = -1\nElementDataFile = a.raw\n"
     )
     archive_of(tmp_path / "upload", [("x\\my scan.MHD", header), ("x\\a.raw", b"other" + voxels.tobytes())])
-    assert read_upload(tmp_path / "upload", tmp_path) == {"name": "my_scan", "series_uid": "", "notes": []}
+    assert read_upload(tmp_path / "upload", tmp_path) == {
+        "name": "my_scan",
+        "series_uid": "",
+        "notes": [],
+        "header": {},
+    }
     volume = read_volume(tmp_path / "scan.mhd")
     assert (volume.hu == voxels).all()
     assert volume.origin_xyz == (1, 2, 3)

@@ -199,6 +199,7 @@ class ScanJobs:
         job.name = said["name"] or job.name
         ct = Ct(self.path(job, "scan.mhd"))
         ct.series_uid, ct.notes = said["series_uid"] or job.name, tuple(said["notes"])
+        ct.header = said["header"]
 
         def watch(stage, share):
             begin, length = (0.1, 0.7) if stage == "segmentation" else (0.8, 0.12)
