@@ -39,65 +39,82 @@ def write_dicom_series(patient, folder, description="GENERATED, NOT A REAL PATIE
     where the folder holds DICOM files already.
     """
     import pydicom
-    from pydicom.dataset import FileDataset, FileMetaDataset
-    from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 
     folder = Path(folder)
     if any(folder.glob("*.dcm")):
         raise UserError(f"'{shown(folder)}' holds DICOM files already; give an empty folder")
     folder.mkdir(parents=True, exist_ok=True)
-    spacing_x, spacing_y, spacing_z = (float(mm) for mm in patient.spacing_xyz)
-    row_direction, column_direction, slice_direction = np.asarray(patient.direction, float).T
     stored = np.clip(patient.hu.astype(np.int32) - INTERCEPT, 0, LARGEST).astype("<u2")  # (Z, Y, X)
     names = np.random.default_rng(len(stored)).permutation(len(stored))
     paths = []
     for index, pixels in enumerate(stored):
-        meta = FileMetaDataset()
-        meta.MediaStorageSOPClassUID = CTImageStorage
-        meta.MediaStorageSOPInstanceUID = _uid(patient.series_uid, "slice", index)
-        meta.TransferSyntaxUID = ExplicitVRLittleEndian
-        file = FileDataset(None, {}, file_meta=meta, preamble=b"\0" * 128)
-        file.ImageType = ["ORIGINAL", "PRIMARY", "AXIAL"]
-        file.SOPClassUID = CTImageStorage
-        file.SOPInstanceUID = meta.MediaStorageSOPInstanceUID
-        file.StudyDate = file.SeriesDate = file.ContentDate = DATE
-        file.StudyTime = file.SeriesTime = file.ContentTime = TIME
-        file.AccessionNumber = file.ReferringPhysicianName = file.StudyID = ""
-        file.Modality = "CT"
-        file.Manufacturer = "p2ch09"
-        file.SeriesDescription = description
-        file.PatientName = "Generated^Patient"
-        file.PatientID = _uid(patient.series_uid, "patient")[-12:]
-        file.PatientBirthDate = file.PatientSex = ""
-        file.BodyPartExamined = "CHEST"
-        file.SliceThickness = f"{spacing_z:g}"
-        file.KVP = "120"
-        file.PatientPosition = "HFS"
-        file.StudyInstanceUID = _uid(patient.series_uid, "study")
-        file.SeriesInstanceUID = patient.series_uid
-        file.FrameOfReferenceUID = _uid(patient.series_uid, "frame")
-        file.PositionReferenceIndicator = ""
-        file.SeriesNumber = file.AcquisitionNumber = 1
-        file.InstanceNumber = index + 1
-        position = np.asarray(patient.origin_xyz, float) + index * spacing_z * slice_direction
-        # A decimal string has at most 16 characters.
-        file.ImagePositionPatient = [f"{mm:.8f}"[:16] for mm in position]
-        file.ImageOrientationPatient = [f"{d:.10f}"[:16] for d in (*row_direction, *column_direction)]
-        file.PixelSpacing = [f"{spacing_y:.8f}", f"{spacing_x:.8f}"]
-        if spacing_x == spacing_y and len(set(pixels.shape)) == 1:
-            file.ReconstructionDiameter = f"{spacing_x * len(pixels):.8f}"
-        file.SamplesPerPixel = 1
-        file.PhotometricInterpretation = "MONOCHROME2"
-        file.Rows, file.Columns = pixels.shape
-        file.BitsAllocated, file.BitsStored, file.HighBit = 16, 12, 11
-        file.PixelRepresentation = 0
-        file.WindowCenter, file.WindowWidth = ["-500", "40"], ["1500", "400"]
-        file.RescaleIntercept, file.RescaleSlope, file.RescaleType = str(INTERCEPT), "1", "HU"
-        file.PixelData = pixels.tobytes()
+        file = _header(patient, index, description)
+        _place(file, patient, index)
+        _pixels(file, pixels)
         path = folder / f"{names[index]:06d}.dcm"
         pydicom.dcmwrite(path, file, enforce_file_format=True)
         paths.append(path)
     return paths
+
+
+def _header(patient, index, description):
+    """A DICOM file without pixels: whose scan it is, and which slice."""
+    from pydicom.dataset import FileDataset, FileMetaDataset
+    from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
+
+    meta = FileMetaDataset()
+    meta.MediaStorageSOPClassUID = CTImageStorage
+    meta.MediaStorageSOPInstanceUID = _uid(patient.series_uid, "slice", index)
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    file = FileDataset(None, {}, file_meta=meta, preamble=b"\0" * 128)
+    file.ImageType = ["ORIGINAL", "PRIMARY", "AXIAL"]
+    file.SOPClassUID = CTImageStorage
+    file.SOPInstanceUID = meta.MediaStorageSOPInstanceUID
+    file.StudyDate = file.SeriesDate = file.ContentDate = DATE
+    file.StudyTime = file.SeriesTime = file.ContentTime = TIME
+    file.AccessionNumber = file.ReferringPhysicianName = file.StudyID = ""
+    file.Modality = "CT"
+    file.Manufacturer = "p2ch09"
+    file.SeriesDescription = description
+    file.PatientName = "Generated^Patient"
+    file.PatientID = _uid(patient.series_uid, "patient")[-12:]
+    file.PatientBirthDate = file.PatientSex = ""
+    file.BodyPartExamined = "CHEST"
+    file.SliceThickness = f"{float(patient.spacing_xyz[2]):g}"
+    file.KVP = "120"
+    file.PatientPosition = "HFS"
+    file.StudyInstanceUID = _uid(patient.series_uid, "study")
+    file.SeriesInstanceUID = patient.series_uid
+    file.FrameOfReferenceUID = _uid(patient.series_uid, "frame")
+    file.PositionReferenceIndicator = ""
+    file.SeriesNumber = file.AcquisitionNumber = 1
+    file.InstanceNumber = index + 1
+    return file
+
+
+def _place(file, patient, index):
+    """Say where in the patient slice `index` lies."""
+    spacing_x, spacing_y, spacing_z = (float(mm) for mm in patient.spacing_xyz)
+    row_direction, column_direction, slice_direction = np.asarray(patient.direction, float).T
+    position = np.asarray(patient.origin_xyz, float) + index * spacing_z * slice_direction
+    # A decimal string has at most 16 characters.
+    file.ImagePositionPatient = [f"{mm:.8f}"[:16] for mm in position]
+    file.ImageOrientationPatient = [f"{d:.10f}"[:16] for d in (*row_direction, *column_direction)]
+    file.PixelSpacing = [f"{spacing_y:.8f}", f"{spacing_x:.8f}"]
+    if spacing_x == spacing_y and patient.hu.shape[1] == patient.hu.shape[2]:
+        file.ReconstructionDiameter = f"{spacing_x * patient.hu.shape[2]:.8f}"
+
+
+def _pixels(file, pixels):
+    """Put the pixels of a slice in, uint16 (Y, X), and say how they are to be read."""
+    file.SamplesPerPixel = 1
+    file.PhotometricInterpretation = "MONOCHROME2"
+    file.Rows, file.Columns = pixels.shape
+    file.BitsAllocated, file.BitsStored, file.HighBit = 16, 12, 11
+    file.PixelRepresentation = 0
+    file.WindowCenter, file.WindowWidth = ["-500", "40"], ["1500", "400"]
+    file.RescaleIntercept, file.RescaleSlope, file.RescaleType = str(INTERCEPT), "1", "HU"
+    file.PixelData = pixels.tobytes()
 
 
 def _generate(folder: Path):

@@ -1,6 +1,7 @@
 """The rules of the house: who may import whom, what every chapter has, what never appears in the code."""
 
 import ast
+import graphlib
 import re
 import subprocess
 import sys
@@ -45,6 +46,59 @@ def test_util_stays_small():
     engine = (PROJECT / "util" / "exercises").glob("*.py")  # a room of its own, which counts by itself
     for paths, most in ((ours, 1000), (engine, 1150)):
         assert sum(len(p.read_text(encoding="utf-8").splitlines()) for p in paths) <= most
+
+
+# What may be longer, and why: drawings are long lists of strokes, exercises lists of short exercises.
+LONG_MODULES = {
+    "p1ch2/drawing.py", "p1ch7/draw.py", "p2ch09/anatomy.py", "p2ch09/phantom.py",
+    *(f"{chapter}/exercises.py" for chapter in CHAPTERS),
+}  # fmt: skip
+LONG_FUNCTIONS = {"p2ch09/nodules.py: draw_nodule"}
+
+
+def test_modules_and_functions_are_of_a_length_that_one_reads():
+    too_long = []
+    for path in MODULES:
+        name, text = path.relative_to(PROJECT).as_posix(), path.read_text(encoding="utf-8")
+        if name in LONG_MODULES:
+            continue
+        if len(text.splitlines()) > 400:
+            too_long.append(name)
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                function = f"{name}: {node.name}"
+                if node.end_lineno - node.lineno >= 60 and function not in LONG_FUNCTIONS:
+                    too_long.append(function)
+    assert too_long == []
+
+
+def imports_within(home):
+    """{module: modules of the same package that it imports, when it is loaded}."""
+    paths = {
+        ".".join(p.relative_to(PROJECT).with_suffix("").parts).removesuffix(".__init__"): p
+        for p in (PROJECT / home).rglob("*.py")
+    }
+    graph = {}
+    for module, path in paths.items():
+        named = set()
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            for part in [] if isinstance(node, ast.FunctionDef | ast.ClassDef) else ast.walk(node):
+                if isinstance(part, ast.Import):
+                    named |= {alias.name for alias in part.names}
+                elif isinstance(part, ast.ImportFrom) and part.level == 0:
+                    parts = {f"{part.module}.{alias.name}" for alias in part.names} & set(paths)
+                    # `from package import module` needs the module; the package is being loaded anyway.
+                    named |= parts or {part.module}
+        graph[module] = (named & set(paths)) - {module}
+    return graph
+
+
+@pytest.mark.parametrize("home", [*CHAPTERS, "util", "commands"])
+def test_no_circle_of_imports_within_a_package(home):
+    try:
+        tuple(graphlib.TopologicalSorter(imports_within(home)).static_order())
+    except graphlib.CycleError as error:
+        raise AssertionError(" -> ".join(error.args[1])) from None
 
 
 def test_no_absolute_path_and_nothing_left_to_do_in_tracked_text():
