@@ -307,7 +307,7 @@ def _inside(point, grid, margin):
     return bool(np.all(index >= margin) and np.all(index <= np.array(grid.shape[::-1]) - 1 - margin))
 
 
-def _at_depth(rng, anatomy, depth):
+def _at_depth(anatomy, depth):
     """A point `depth` mm below the pleura (negative: in the chest wall), or None."""
     points = anatomy.random_points(np.abs(anatomy.lung + depth) < 2.0, 1)
     if len(points) == 0:
@@ -327,7 +327,7 @@ def _place(rng, anatomy, grid, nodules, trees):
         radius = nodule.diameter_mm / 2
         for _ in range(60):
             if nodule.place == "pleura":
-                point = _at_depth(rng, anatomy, rng.uniform(0.3, 0.9) * radius)
+                point = _at_depth(anatomy, rng.uniform(0.3, 0.9) * radius)
             elif nodule.place == "vessel" and trees:
                 tree = trees[rng.integers(len(trees))]
                 usable = np.flatnonzero((tree.radius > 0.45) & (tree.radius < 1.3))
@@ -371,11 +371,11 @@ def _excluded(rng, hu, grid, anatomy, trees):
             )
     for _ in range(int(rng.poisson(2.0))):  # thickened pleura
         diameter = rng.uniform(8, 24)
-        point = _at_depth(rng, anatomy, -rng.uniform(0.25, 0.42) * diameter)
+        point = _at_depth(anatomy, -rng.uniform(0.25, 0.42) * diameter)
         if point is not None and _inside(point, grid, 4):
             draw(point, diameter, outline="lobulated", sunk=True)
     for _ in range(int(rng.poisson(1.5))):
-        point = _at_depth(rng, anatomy, rng.uniform(2, 18))
+        point = _at_depth(anatomy, rng.uniform(2, 18))
         if point is not None and _inside(point, grid, 4):
             draw_scar = _draw_band if rng.random() < 0.5 else _draw_star
             draw_scar(rng, hu, grid, anatomy, point)

@@ -11,19 +11,19 @@ import PIL.Image
 
 from p2ch09.phantom import make_patient, write_scan
 
-WINDOWS = {"lung": (-1200, 300), "soft": (-160, 240)}  # HU shown as black and white
+WINDOWS = {"lung": (-600, 1500), "soft": (40, 400)}  # (centre, width) in HU, as chapter 10 has them
 
 
 def slice_png(raw, scan, index, window="lung") -> bytes:
-    """Slice `index` as PNG, the patient's front up, `WINDOWS[window]` from black to white.
+    """Slice `index` as PNG, the patient's front up, from black to white what `WINDOWS[window]` shows.
 
     raw: the file of the scan's voxels, int16 HU, as `p3ch15.server.reader` writes it; scan: see `describe`.
     """
     shape = scan["slices"], scan["rows"], scan["columns"]
     hu = np.memmap(raw, "<i2", mode="r", shape=shape)[index]
     hu = hu[tuple(slice(None, None, step) for step in scan["steps"])]
-    black, white = WINDOWS[window]
-    grey = np.clip((hu.astype(np.float32) - black) * (255 / (white - black)), 0, 255).astype(np.uint8)
+    center, width = WINDOWS[window]
+    grey = np.clip((hu.astype(np.float32) - (center - width / 2)) * (255 / width), 0, 255).astype(np.uint8)
     buffer = io.BytesIO()
     PIL.Image.fromarray(grey).save(buffer, "PNG", compress_level=1)
     return buffer.getvalue()
