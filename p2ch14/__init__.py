@@ -1,7 +1,8 @@
 """Chapter 14: from a scan to a list of nodules, and how good that list is.
 
 Introduces the way from a scan to findings (pipeline; grouping, findings, second_classifier) and its command with
-the book's `NoduleAnalysisApp` (nodule_analysis), the report, `match_and_score` by LUNA16's rule (hits, scoring)
+the book's `NoduleAnalysisApp` (nodule_analysis), what limits the findings (limits), the report, nodules as a DICOM
+Segmentation (dicom_seg), `match_and_score` by LUNA16's rule (hits, scoring)
 and LUNA16's evaluation (froc, lists), the malignancy of nodules (dsets, resampling, training, malignancy, size),
 what weights files say of themselves (weights), and the main job that `course.py run` starts. How the shipped
 networks were made is in `shipped`. Takes scans from chapter 10, the classifier and the training loop from
