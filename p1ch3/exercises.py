@@ -36,7 +36,7 @@ whose_memory = Exercise(
     text="""
     `t = torch.arange(12).reshape(3, 4)`. Which of these expressions share their memory with `t`? Write
     `True` or `False` for each *before* you run anything. Then take two that surprised you and find out with
-    `data_ptr`.
+    `untyped_storage().data_ptr()`.
     """,
     stub="""
     shares_memory = {
@@ -44,25 +44,24 @@ whose_memory = Exercise(
         "t[[1]]": ...,
         "t.t().contiguous()": ...,
         "t[:, ::2]": ...,
-        "t.reshape(4, 3)": ...,
-        "t.t().reshape(12)": ...,
+        "t.flatten()": ...,
+        "t[:, 1:].reshape(9)": ...,
         "t[t >= 0]": ...,
-        "t.expand(5, 3, 4)": ...,
+        "t.unfold(1, 2, 1)": ...,
         "t.to(torch.int64)": ...,
-        "t + 0": ...,
+        "t.squeeze()": ...,
     }
     """,
     hints=(
         "A view needs an offset and strides, and nothing else. Can those alone describe the result?",
-        "Two pairs differ: an index and a list of indices; a reshape of `t` and one of its transpose.",
-        "Slices, `t()`, `expand` and a `reshape` of contiguous memory are views. Lists and masks as "
-        "indices copy, and so "
-        "does arithmetic. `to` and `contiguous` copy only if there is something to change.",
+        "Two pairs differ: an index and a list of indices; `t` flattened, and a part of `t` flattened.",
+        "Slices, `unfold`, `squeeze` and flattening contiguous memory are views. Lists and masks as "
+        "indices copy. `to` and `contiguous` copy only if there is something to change.",
     ),
     why="""
     `t[[1]]` and `t[t >= 0]` could be views here, but PyTorch decides by the kind of index and not by its
-    values. The elements of the transpose, read row by row, have no single stride: `reshape` has to copy
-    them. `t` is int64 already, so `to` hands back `t` itself.
+    values. The elements of `t[:, 1:]`, read row by row, have no single stride, since one in each row is left
+    out: `reshape` has to copy them. `t` is int64 already, so `to` hands back `t` itself.
     """,
 )
 
@@ -80,20 +79,20 @@ shares_memory = {
     "t[[1]]": False,
     "t.t().contiguous()": False,
     "t[:, ::2]": True,
-    "t.reshape(4, 3)": True,
-    "t.t().reshape(12)": False,
+    "t.flatten()": True,
+    "t[:, 1:].reshape(9)": False,
     "t[t >= 0]": False,
-    "t.expand(5, 3, 4)": True,
+    "t.unfold(1, 2, 1)": True,
     "t.to(torch.int64)": True,
-    "t + 0": False,
+    "t.squeeze()": True,
 }
 """)
-_RIGHT = dict(zip(whose_memory.stub_keys, (1, 0, 0, 1, 1, 0, 0, 1, 1, 0)))
+_RIGHT = dict(zip(whose_memory.stub_keys, (1, 0, 0, 1, 1, 0, 0, 1, 1, 1)))
 whose_memory.right(_RIGHT)
 whose_memory.right({key: torch.tensor(bool(value)) for key, value in reversed(_RIGHT.items())})
 whose_memory.wrong(dict.fromkeys(_RIGHT, True))
 whose_memory.wrong({**_RIGHT, "t.to(torch.int64)": False})
-whose_memory.wrong({**_RIGHT, "t.t().reshape(12)": True})
+whose_memory.wrong({**_RIGHT, "t[:, 1:].reshape(9)": True})
 whose_memory.wrong({"t[1]": True})
 whose_memory.wrong(list(_RIGHT.values()))
 
@@ -101,7 +100,7 @@ whose_memory.wrong(list(_RIGHT.values()))
 
 address = Exercise(
     "3.2",
-    title="The address of an element",
+    title="The place of an element",
     difficulty=1,
     minutes=10,
     kind=BUILD,

@@ -1,8 +1,9 @@
 """Chapter 4: how images, scans, tables, time series and text become tensors.
 
-Introduces loaders that say what is wrong with a file (images, volumes, tables, bikes, text), a first
-embedding (embedding) and four datasets: `photos`, `wine`, `bikes`, `text`. Their generated stand-ins
-have the real files' names, columns and quirks. Takes the reading of picture files from chapter 2.
+Introduces loaders that say what is wrong with a file (images, volumes, tables, bikes, text), views of an
+embedding (embedding) and four datasets: `photos` (real photographs), `wine`, `bikes`, `text`. The stand-ins of
+the last three have the real files' names, columns and quirks. Takes from earlier chapters the reader of odd
+image files (p1ch2).
 """
 
 import importlib
@@ -17,11 +18,11 @@ def _later(module):
 
 photos = Dataset(
     "photos",
-    generate=_later("draw_photos"),
-    version="1",
+    generate=_later("photographs"),
+    version="2",
     required=("photo.jpg", "batch/*.*"),
     about="your photo.jpg and a folder batch of a few more",
-    licence="generated here; bring photos of your own",
+    licence="photographs of scikit-image that anyone may use; bring your own",
 )
 wine = Dataset(
     "wine",

@@ -1,12 +1,6 @@
-"""A first embedding (chapter 4, "Text embeddings"): vectors for things that keep similar company.
-
-Skip-gram with its full softmax (Mikolov et al., 2013, arXiv:1301.3781): from the vector of one word,
-predict the words around it. As the vocabulary is small, the pairs are counted once and the whole table
-of counts is fitted at once, which is the same loss summed over the text.
-"""
+"""Looking at an embedding (chapter 4, "Text embeddings"): nearest neighbours, and all of it in a plane."""
 
 import math
-from collections import Counter
 
 import matplotlib.pyplot as plt
 import torch
@@ -14,58 +8,6 @@ import torch.nn.functional as F
 from matplotlib.text import Text
 
 from util.plotting import BLUE
-
-
-def build_vocabulary(words, size: int) -> dict[str, int]:
-    """The `size` most frequent words with indices from 0, most frequent first, ties as they appear."""
-    return {word: index for index, (word, _) in enumerate(Counter(words).most_common(size))}
-
-
-def count_neighbours(sentences, vocabulary: dict[str, int], window: int = 3) -> torch.Tensor:
-    """(V, V) float32: how often the second word stands within `window` places of the first.
-
-    Only words of one sentence count. Words outside the vocabulary keep their place but count for nothing.
-    """
-    ids = []
-    for sentence in sentences:
-        # As many strangers as the window is wide keep sentences apart.
-        ids += [vocabulary.get(word, -1) for word in sentence] + [-1] * window
-    ids, size = torch.tensor(ids), len(vocabulary)
-    counts = torch.zeros(size * size)
-    for distance in range(1, window + 1):
-        left, right = ids[:-distance], ids[distance:]
-        known = (left >= 0) & (right >= 0)
-        pairs = left[known] * size + right[known]
-        counts += pairs.bincount(minlength=size * size)
-    counts = counts.view(size, size)
-    return counts + counts.t()
-
-
-def fit_embedding(counts: torch.Tensor, dim: int = 16, steps: int = 300, seed: int = 0):
-    """Learn a vector for every row of `counts` from which its counts can be predicted.
-
-    counts: (V, C), how often thing v was seen in context c. Returns the vectors, (V, dim), and the loss
-    after each step, in nats per pair seen.
-    """
-    generator = torch.Generator().manual_seed(seed)
-    vectors = torch.randn(counts.shape[0], dim, generator=generator).mul_(0.1).requires_grad_()
-    contexts = torch.randn(dim, counts.shape[1], generator=generator).mul_(0.1).requires_grad_()
-    # What is frequent everywhere is explained by the bias, so the vectors need not tell it.
-    bias = (counts.sum(0) + 1).log().requires_grad_()
-    # Frequent rows would drown the others; the square root is between equal weight and full weight.
-    seen = counts.sum(1, keepdim=True)
-    share = counts / seen.clamp(min=1)  # (V, C)
-    weight = seen.sqrt() / seen.sqrt().sum()  # (V, 1)
-    optimizer = torch.optim.Adam([vectors, contexts, bias], lr=0.05, weight_decay=1e-4)
-    losses = []
-    for _ in range(steps):
-        scores = vectors @ contexts + bias  # (V, C)
-        loss = -(weight * share * F.log_softmax(scores, dim=1)).sum()
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        losses.append(loss.item())
-    return vectors.detach(), losses
 
 
 def flatten_to_plane(vectors: torch.Tensor) -> torch.Tensor:
@@ -86,7 +28,7 @@ def nearest(vectors: torch.Tensor, index: int, count: int = 4) -> list[int]:
 
 
 def draw_plane(plane: torch.Tensor, names, title: str):
-    """Draw (V, 2) points with their names; names of points that almost touch share a box. Returns the figure."""
+    """Draw (V, 2) points with their names; those of points that almost touch share a box. Returns the figure."""
     figure, axis = plt.subplots(figsize=(9.5, 7))
     axis.scatter(*plane.t(), s=14, color=BLUE)
     axis.set(xlabel="first principal component", ylabel="second principal component", title=title)
@@ -95,7 +37,8 @@ def draw_plane(plane: torch.Tensor, names, title: str):
     taken = []
     for group in sorted(_close_groups(plane), key=len, reverse=True):
         words = sorted(names[index] for index in group)
-        text = "\n".join(" ".join(words[start : start + 3]) for start in range(0, len(words), 3))
+        lines = [", ".join(words[start : start + 3]) for start in range(0, len(words), 3)]
+        text = ",\n".join(lines)
         _place_label(axis, text, plane[group].mean(0).tolist(), len(group) > 1, taken)
     return figure
 

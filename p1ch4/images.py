@@ -53,13 +53,3 @@ def _fit(image: torch.Tensor, size) -> torch.Tensor:
     upright = Image.fromarray(image.permute(1, 2, 0).numpy())
     fitted = ImageOps.fit(upright, (size[1], size[0]), Image.Resampling.BILINEAR)
     return torch.from_numpy(np.array(fitted)).permute(2, 0, 1)
-
-
-def channel_statistics(batch: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mean and standard deviation of each channel over a float (N, C, H, W) batch, (C,) each."""
-    return batch.mean(dim=(0, 2, 3)), batch.std(dim=(0, 2, 3))
-
-
-def normalize(batch: torch.Tensor, mean: torch.Tensor, std: torch.Tensor) -> torch.Tensor:
-    """A float (N, C, H, W) batch with each channel shifted by its `mean` and divided by its `std`."""
-    return (batch - mean[:, None, None]) / std[:, None, None]

@@ -74,10 +74,3 @@ def _number(value, name, dates, line, path):
         raise UserError(
             f"line {line} of '{shown(path)}' has '{value}' in column '{name}', which is no {kind}; mend it"
         ) from error
-
-
-def one_hot(classes: torch.Tensor, count: int) -> torch.Tensor:
-    """(N, count) float32 with a one per row, at the row's class. classes: (N,) integers in 0 … count - 1."""
-    if len(classes) and not 0 <= classes.min() <= classes.max() < count:
-        raise UserError(f"classes run from {classes.min()} to {classes.max()}, outside 0 to {count - 1}")
-    return torch.zeros(len(classes), count).scatter_(1, classes.long().unsqueeze(1), 1.0)

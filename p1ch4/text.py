@@ -3,8 +3,6 @@
 import re
 from pathlib import Path
 
-import torch
-
 from util.errors import UserError
 from util.paths import shown
 
@@ -55,12 +53,3 @@ def sentences_of(text: str) -> list[list[str]]:
             sentences.append(words)
             words = []
     return [*sentences, words] if words else sentences
-
-
-def one_hot_characters(line: str, size: int = 128) -> torch.Tensor:
-    """(characters, size) float32, a one at each character's code; characters beyond get zeros only."""
-    rows = torch.zeros(len(line), size)
-    for place, character in enumerate(line):
-        if ord(character) < size:
-            rows[place, ord(character)] = 1.0
-    return rows

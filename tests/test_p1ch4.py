@@ -13,17 +13,10 @@ from PIL import Image
 
 from p1ch4 import bikes, photos, text, wine
 from p1ch4.bikes import fill_missing_hours, load_hours
-from p1ch4.embedding import (
-    build_vocabulary,
-    count_neighbours,
-    draw_plane,
-    fit_embedding,
-    flatten_to_plane,
-    nearest,
-)
-from p1ch4.images import channel_statistics, images_in, load_batch, load_image, normalize
-from p1ch4.tables import Table, load_table, one_hot
-from p1ch4.text import load_text, one_hot_characters, sentences_of, without_frame, words_of
+from p1ch4.embedding import draw_plane, flatten_to_plane, nearest
+from p1ch4.images import images_in, load_batch, load_image
+from p1ch4.tables import Table, load_table
+from p1ch4.text import load_text, sentences_of, without_frame, words_of
 from p1ch4.volumes import list_series, load_dicom_series
 from util.errors import UserError
 from util.paths import PROJECT
@@ -160,15 +153,20 @@ def test_batch_scales_without_squeezing(tmp_path):
         load_batch(tmp_path / "nothing here")
 
 
-def test_normalize_agrees_with_torchvision():
-    from torchvision.transforms import v2
-
-    batch = torch.rand(4, 3, 6, 5, generator=torch.Generator().manual_seed(1)) * 0.5 + 0.2
-    mean, std = channel_statistics(batch)
-    ours = normalize(batch, mean, std)
-    assert torch.allclose(ours, v2.functional.normalize(batch, mean.tolist(), std.tolist()), atol=1e-5)
-    assert torch.allclose(ours.mean((0, 2, 3)), torch.zeros(3), atol=1e-5)
-    assert torch.allclose(ours.std((0, 2, 3)), torch.ones(3), atol=1e-5)
+def test_photographs_are_what_their_names_say(tmp_path):
+    photos.generate(tmp_path)
+    cat = load_image(tmp_path / "photo.jpg").float()
+    assert cat.shape == (3, 300, 451)
+    small = torch.nn.functional.interpolate(cat[None], (106, 160), mode="area")[0]
+    for name in ("palette.png", "print_colours.jpg", "sideways.jpg"):
+        read = load_image(tmp_path / "trouble" / name).float()
+        assert (read - small).abs().mean() < 12, name
+    grey = load_image(tmp_path / "trouble" / "grey.png")
+    assert torch.equal(load_image(tmp_path / "trouble" / "sixteen_bits.png"), grey)
+    for name in ("cut_off.jpg", "no_picture.jpg"):
+        with pytest.raises(UserError):
+            load_image(tmp_path / "trouble" / name)
+    assert load_batch(tmp_path / "batch").shape == (3, 3, 256, 256)
 
 
 # --- volumes ---------------------------------------------------------------------------------------
@@ -345,13 +343,6 @@ def test_bad_date_and_unknown_column(tmp_path):
         Table(["a"], torch.zeros(1, 1))["b"]
 
 
-def test_one_hot_agrees_with_pytorch():
-    classes = torch.tensor([3, 0, 9, 3])
-    assert torch.equal(one_hot(classes, 10), torch.nn.functional.one_hot(classes, 10).float())
-    with pytest.raises(UserError, match="0 to 8"):
-        one_hot(classes, 9)
-
-
 # --- the stand-ins ---------------------------------------------------------------------------------
 
 
@@ -489,20 +480,6 @@ def test_bad_texts_are_said(tmp_path):
         assert name in one_sentence(error)
 
 
-def test_one_hot_characters():
-    rows = one_hot_characters("a“b")
-    assert rows.shape == (3, 128)
-    assert rows.nonzero().tolist() == [[0, 97], [2, 98]]
-
-
-def test_neighbours_are_counted_in_both_directions_within_sentences():
-    vocabulary = build_vocabulary(["a", "b", "c", "b", "a", "b"], 3)
-    assert vocabulary == {"b": 0, "a": 1, "c": 2}
-    counts = count_neighbours([["a", "b", "x", "c"], ["c", "b"]], vocabulary, window=2)
-    # a-b, b-c over the stranger x, c-b; nothing across the sentences' border, nothing three apart.
-    assert counts.tolist() == [[0, 1, 2], [1, 0, 0], [2, 0, 0]]
-
-
 def test_flattening_agrees_with_pca():
     from sklearn.decomposition import PCA
 
@@ -512,25 +489,16 @@ def test_flattening_agrees_with_pca():
     assert torch.allclose(ours.abs(), oracle.abs().float(), atol=1e-3)
 
 
-@pytest.mark.lesson
-def test_embedding_finds_kinds_of_words(tmp_path):
-    from p1ch4 import draw_text
+def test_nearest_goes_by_the_angle_and_leaves_the_word_itself_out():
+    vectors = torch.tensor([[1.0, 0.0], [5.0, 0.1], [0.0, 1.0], [1.0, 1.0]])
+    assert nearest(vectors, 0, 2) == [1, 3]
+    assert nearest(vectors, 2, 3) == [3, 1, 0]
 
-    text.generate(tmp_path)
-    book = without_frame(load_text(tmp_path / "1342-0.txt"))
-    vocabulary = build_vocabulary(words_of(book), 400)
-    names = list(vocabulary)
-    counts = count_neighbours(sentences_of(book), vocabulary)
-    vectors, losses = fit_embedding(counts)
-    assert losses[-1] < losses[0] - 0.8
-    for kind in (draw_text.FOODS, draw_text.PLACES, draw_text.ANIMALS, draw_text.DRINKS):
-        right = [names[i] in kind for word in kind for i in nearest(vectors, vocabulary[word], 3)]
-        assert sum(right) / len(right) > 0.8, kind
-    again, _ = fit_embedding(counts, steps=5)
-    assert torch.equal(again, fit_embedding(counts, steps=5)[0])
-    figure = draw_plane(flatten_to_plane(vectors), names, "words")
-    drawn = " ".join(t.get_text() for t in figure.axes[0].texts).split()
-    assert sorted(drawn) == sorted(names)
+
+def test_every_word_is_drawn_once_and_those_of_a_box_are_a_list():
+    plane = torch.tensor([[0.0, 0.0], [0.001, 0.0], [1.0, 1.0], [0.5, 0.2]])
+    figure = draw_plane(plane, ["tea", "milk", "cat", "dog"], "words")
+    assert sorted(t.get_text() for t in figure.axes[0].texts) == ["cat", "dog", "milk, tea"]
 
 
 # --- the same cells on real files ------------------------------------------------------------------
@@ -569,4 +537,4 @@ def test_the_notebook_runs_on_the_real_files(real_data):
     assert done.returncode == 0, done.stderr[-2000:]
     for name in ("dicom", "wine", "bikes", "text"):
         assert f"{name}: real data in" in done.stdout
-    assert "165 hours are missing" in done.stdout
+    assert "165 of 17544 hours are missing" in done.stdout
