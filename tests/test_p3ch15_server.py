@@ -542,7 +542,7 @@ def test_findings_report_and_slices_of_a_scan(app, analysed, scan):
     picture = np.array(PIL.Image.open(io.BytesIO(client.get(f"{url}/slices/{index}.png").data)))
     hu = scan["patient"].hu
     assert picture.shape == hu.shape[1:]
-    grey = (float(np.clip(hu[index, row, column], -1000, 1000)) + 1200) * 255 / 1500
+    grey = (float(np.clip(hu[index, row, column], -1000, 1000)) + 1350) * 255 / 1500  # -600 HU, 1500 wide
     assert int(picture[row, column]) == pytest.approx(min(grey, 255), abs=1.5)
     assert client.get(f"{url}/slices/{len(hu)}.png").status_code == 404
     assert client.get(f"{url}/slices/1.png?window=bones").status_code == 404
