@@ -524,7 +524,7 @@ def check_stable(answer):
         with case(f"3,000 scans, share = {share}"):
             all_held = held(uids, share)
             part = len(all_held) / len(uids)
-            expect(abs(part - share) < 0.2 * share, f"{part:.1%} of them are held out.")
+            expect(abs(part - share) < 0.3 * share, f"{part:.1%} of them are held out.")
             expect(held(uids, share) == all_held, "a second call holds out others.")
         with case(f"share = {share}"):
             alone = [uid for uid in uids[:200] if bool(held([uid], share)) != (uid in all_held)]
@@ -537,7 +537,7 @@ def check_stable(answer):
         with case(f"3,000 scans of one machine, whose UIDs count up, share = {share}"):
             counted = [f"1.2.840.{1000 + n}" for n in range(3000)]
             part = len(held(counted, share)) / 3000
-            expect(abs(part - share) < 0.25 * share, f"{part:.1%} of them are held out.")
+            expect(abs(part - share) < 0.3 * share, f"{part:.1%} of them are held out.")
     with case("the same scans in two processes, between which Python's own hash differs"):
         one, other = (held([_InAnotherProcess(uid, salt) for uid in uids[:500]], 0.5) for salt in "ab")
         expect(one == other, "they are split differently.")

@@ -672,7 +672,7 @@ optimism = Exercise(
     difficulty=3,
     minutes=40,
     kind=EXPERIMENT,
-    seconds=3,
+    seconds=4,
     text="""
     Someone picks the threshold with the best F1 score on a validation set, and reports that score. How much
     better is it than what the same threshold gets on new candidates? `draw(n)` gives labels and scores of n
@@ -733,12 +733,12 @@ def _drawer(share, apart):
 def check_optimism(answer):
     for n, share, apart in ((40, 0.2, 1.0), (40, 0.5, 0.5), (150, 0.1, 1.5)):
         draw = _drawer(share, apart)
-        want = _optimism(draw, n, 1500)
+        want = _optimism(draw, n, 3000)
         with case(f"{n} candidates, {share:.0%} of them nodules"):
             got = as_tensor(answer(draw, n))
             expect(got.numel() == 1, "one number is wanted.")
             expect(
-                abs(float(got) / want - 1) < 0.2,
+                abs(float(got) / want - 1) < 0.25,
                 f"the chosen score is better by about {want:.3f}; you got {float(got):.3f}.",
             )
 
@@ -746,7 +746,7 @@ def check_optimism(answer):
 @optimism.solution
 def measured(draw, n):
     differences = []
-    for _ in range(800):
+    for _ in range(1500):
         labels, scores = draw(n)
         order = scores.argsort(descending=True)
         f1 = 2 * labels[order].cumsum(0) / (torch.arange(1, n + 1) + labels.sum())
@@ -761,7 +761,7 @@ def measured(draw, n):
 @optimism.right
 def in_numpy(draw, n):
     chosen, new = [], []
-    for _ in range(700):
+    for _ in range(1500):
         labels, scores = (part.numpy() for part in draw(n))
         alarms = scores[None] >= scores[:, None]
         f1 = 2 * (alarms & labels).sum(1) / (alarms.sum(1) + labels.sum())
@@ -775,12 +775,12 @@ def in_numpy(draw, n):
 @optimism.right
 def new_sets_that_are_larger_in_all(draw, n):
     total = 0.0
-    for _ in range(500):
+    for _ in range(1200):
         f1, thresholds = _f1_at_every_score(*draw(n))
         threshold = thresholds[f1.argmax()]
         new = [_f1(labels, scores >= threshold) for labels, scores in (draw(n), draw(n), draw(n))]
         total += f1.max() - sum(new) / 3
-    return total / 500
+    return total / 1200
 
 
 @optimism.wrong
