@@ -530,6 +530,8 @@ def test_findings_report_and_slices_of_a_scan(app, analysed, scan):
     told = client.get(f"{url}/findings.json").get_json()["scans"][0]
     assert told["series_uid"] == scan["patient"].series_uid
     assert len(told["nodules"]) == len(state["findings"])
+    assert told["warnings"] == state["warnings"]
+    assert any("lungs" in warning for warning in told["warnings"])  # the patient's picture cuts them
     report = client.get(f"{url}/report.html")
     assert "Not a medical device" in report.text
     assert "data:image/png" in report.text

@@ -60,8 +60,9 @@ def read_upload(upload, folder, max_voxels=MAX_VOXELS, max_files=MAX_FILES) -> d
 
 
 def _without_folders(sentence, folder):
-    """A sentence about the client's files; where they lie on this machine is nobody's business."""
-    return sentence.replace(f"{folder.name}/opened", "the upload").replace("opened/", "")
+    """A sentence for the client, who has no command line; where files lie on this machine is nobody's business."""
+    sentence = sentence.replace(f"{folder.name}/opened", "the upload").replace("opened/", "")
+    return sentence.replace("choose one with --series", "send the files of one of them")
 
 
 def _unzip(upload, folder, max_files, max_bytes, notes):
