@@ -6,8 +6,8 @@ flips, cuts, swaps and repeats bytes of headers and voxels. Counted are files re
 voxels, files read to other voxels with a note that says why, and, as failures, tracebacks and other voxels
 without a word. One thing cannot be known: formats without a checksum (raw MetaImage and NIfTI, DICOM but for
 its structure) say nothing of a changed byte among the voxels, so those bytes are left alone there; and of a header
-field that no other field contradicts, such as the size of a voxel, a changed value is a valid value. Voxels
-are compared, therefore, not places.
+field that no other field contradicts, such as the size of a voxel, a changed value is a valid value (so are two
+sizes exchanged, which a lucky swap of bytes may do). Voxels are compared, therefore, not places.
 """
 
 import argparse
