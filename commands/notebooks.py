@@ -3,11 +3,14 @@
 import base64
 import io
 import os
+import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
 import nbformat
+import psutil
 from nbclient import NotebookClient
 from traitlets.config import Config
 
@@ -15,6 +18,9 @@ from util.files import atomic_path
 from util.paths import PROJECT
 
 NOTEBOOKS = PROJECT / "notebooks"
+# What a notebook may take with all the processes it starts: it shall run on a laptop of 8 GB beside a browser.
+MOST_BYTES = 3e9
+SAMPLES_PER_SECOND = 20
 
 
 class Executed(NamedTuple):
@@ -23,6 +29,7 @@ class Executed(NamedTuple):
     notebook: nbformat.NotebookNode  # with the outputs of this run
     seconds: float
     then: str  # what the code after the last cell printed, or the error it ended in
+    peak_bytes: int  # the most memory that its kernel held at once, with all the kernel's subprocesses
 
 
 def execute(path, timeout: float = 600, then: str = "") -> Executed:
@@ -43,11 +50,60 @@ def execute(path, timeout: float = 600, then: str = "") -> Executed:
         resources={"metadata": {"path": str(NOTEBOOKS)}},
         record_timing=False,
     )
+    memory = PeakMemory()
+    client.on_notebook_start = lambda notebook: memory.watch(client.km.provisioner.pid)
     start = time.perf_counter()
-    client.execute(env=dict(os.environ, PYTHONPATH=str(PROJECT)))
+    try:
+        client.execute(env=dict(os.environ, PYTHONPATH=str(PROJECT)))
+    finally:
+        memory.stop()
     seconds = time.perf_counter() - start
     printed = outputs_text(notebook.cells.pop()) if then else ""
-    return Executed(notebook, seconds, printed)
+    return Executed(notebook, seconds, printed, memory.peak_bytes)
+
+
+class PeakMemory:
+    """Watches a process from outside, and all that it starts: `peak_bytes` is the most they held at once.
+
+    It looks 20 times a second, the same way on every system. What the operating system itself remembers of a
+    process leaves its subprocesses out, or adds peaks of different moments.
+    """
+
+    def __init__(self):
+        self.peak_bytes = 0
+        self._end = threading.Event()
+        self._thread = None
+
+    def watch(self, pid: int):
+        """Look at this process until it or the watch ends."""
+        self._thread = threading.Thread(target=self._look, args=[pid], daemon=True)
+        self._thread.start()
+
+    def stop(self):
+        self._end.set()
+        if self._thread:
+            self._thread.join()
+
+    def _look(self, pid):
+        with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
+            process = psutil.Process(pid)
+            while True:
+                self.peak_bytes = max(self.peak_bytes, memory_of_tree(process))
+                if self._end.wait(1 / SAMPLES_PER_SECOND):
+                    return
+
+
+def memory_of_tree(process: psutil.Process) -> int:
+    """Bytes in memory of a process and its descendants.
+
+    A forked worker shares its parent's pages until one of them writes; so all of the process counts, and of its
+    descendants what is theirs alone.
+    """
+    total = process.memory_info().rss
+    for child in process.children(recursive=True):
+        with suppress(psutil.NoSuchProcess, psutil.AccessDenied):  # it has just ended
+            total += child.memory_full_info().uss
+    return total
 
 
 def outputs_text(cell) -> str:
@@ -61,10 +117,11 @@ def outputs_text(cell) -> str:
     return "".join(parts)
 
 
-def refresh(path) -> float:
-    """Execute the notebook at `path` and write it back with fresh outputs; returns the seconds it took."""
+def refresh(path) -> Executed:
+    """Execute the notebook at `path` and write it back with fresh outputs."""
     path = Path(path)
-    notebook, seconds, _ = execute(path)
+    done = execute(path)
+    notebook = done.notebook
     notebook.metadata = nbformat.from_dict(
         {
             "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
@@ -86,7 +143,7 @@ def refresh(path) -> float:
     notebook.metadata.pop("widgets", None)
     with atomic_path(path) as temporary:
         temporary.write_text(nbformat.writes(notebook) + "\n", encoding="utf-8")
-    return seconds
+    return done
 
 
 def _smaller_png(encoded: str) -> str:
@@ -109,9 +166,12 @@ def main(arguments=None):
     for path in sorted(NOTEBOOKS.glob("p*.ipynb")):
         if names and not any(path.name.startswith(name + "_") or path.name == name for name in names):
             continue
-        seconds = refresh(path)
-        total += seconds
-        print(f"{path.name:60} {seconds:6.1f} s  {path.stat().st_size / 1000:6.0f} KB", flush=True)
+        done = refresh(path)
+        total += done.seconds
+        size = f"{path.stat().st_size / 1000:6.0f} KB"
+        memory = f"{done.peak_bytes / 1e9:5.2f} GB of memory"
+        excess = "" if done.peak_bytes <= MOST_BYTES else f", more than {MOST_BYTES / 1e9:.0f}"
+        print(f"{path.name:60} {done.seconds:6.1f} s  {size}  {memory}{excess}", flush=True)
     print(f"{'all':60} {total:6.1f} s")
 
 
