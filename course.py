@@ -21,6 +21,7 @@ import json
 import locale
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -189,10 +190,37 @@ def call(python: str, *arguments: str) -> int:
         environment = {**PATIENCE, **environment}
     parts = [str(PROJECT), environment.get("PYTHONPATH", "")]
     environment["PYTHONPATH"] = os.pathsep.join(part for part in parts if part)
+    # Where this process is killed and can hand nothing on, `util.processes` sees that it is gone.
+    environment["COURSE_ENDS_WITH"] = str(os.getpid())
+    child = subprocess.Popen([python, *arguments], cwd=PROJECT, env=environment)
+    hand_on_signals(child)
+    while True:
+        try:
+            status = child.wait()
+        except KeyboardInterrupt:
+            if not terminal_tells_all():
+                child.send_signal(signal.SIGINT)
+            continue  # however long it takes to put things in order; JupyterLab asks first
+        return status if status >= 0 else 128 - status
+
+
+def hand_on_signals(child):
+    """What tells this process to end, tells the child to; what was ignored (`nohup`) stays ignored."""
+    for name in ("SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)  # Windows has no SIGHUP, and no way to catch the other
+        if number is not None and signal.getsignal(number) == signal.SIG_DFL:
+            signal.signal(number, lambda number, frame: child.send_signal(number))
+
+
+def terminal_tells_all() -> bool:
+    """Does Ctrl-C reach the child by itself? In a terminal's foreground it does, and always on Windows."""
+    if os.name == "nt":
+        return True
     try:
-        return subprocess.run([python, *arguments], cwd=PROJECT, env=environment).returncode
-    except KeyboardInterrupt:
-        return 130
+        with open("/dev/tty") as terminal:
+            return os.tcgetpgrp(terminal.fileno()) == os.getpgrp()
+    except OSError:
+        return False
 
 
 def main(arguments: "list[str]") -> int:

@@ -14,6 +14,7 @@ import psutil
 from nbclient import NotebookClient
 from traitlets.config import Config
 
+from util.errors import main_guard
 from util.files import atomic_path
 from util.paths import PROJECT
 
@@ -176,4 +177,4 @@ def main(arguments=None):
 
 
 if __name__ == "__main__":
-    main()
+    main_guard(main)

@@ -15,6 +15,7 @@ from hypothesis import settings
 from commands.notebooks import NOTEBOOKS, execute
 from util.claims import judging_cell
 from util.paths import PROJECT, output_root, real_root
+from util.processes import ENDS_WITH, end_with_command
 
 # What `--fast` leaves out.
 SLOW_MARKERS = ("slow", "lesson", "notebook", "command")
@@ -92,6 +93,9 @@ def pytest_configure(config):
     # Told to stop, pytest would leave at once, and the commands, servers and kernels of its tests would go on.
     with contextlib.suppress(ValueError):  # not in the main thread
         signal.signal(signal.SIGTERM, lambda *_: pytest.exit("told to stop", returncode=143))
+    # Killed, it can end nothing itself: it ends with `course.py`, and what tests start, with it.
+    end_with_command()
+    os.environ[ENDS_WITH] = str(os.getpid())
 
 
 def pytest_unconfigure(config):

@@ -205,6 +205,8 @@ def test_unknown_part_lists_the_known_ones(roots, server, monkeypatch):
 WRITER = """
 import sys, time
 from util.files import atomic_path
+from util.processes import end_with_command
+end_with_command()
 while True:
     with atomic_path(sys.argv[1]) as temporary, open(temporary, "wb") as file:
         for _ in range(50):

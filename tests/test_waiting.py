@@ -107,11 +107,12 @@ def test_every_python_of_the_environment_has_it(fake_environment):
 def test_commands_are_called_with_it(given, monkeypatch):
     seen = {}
 
-    def run(command, cwd, env):
+    def start(command, cwd, env):
         seen.update(env)
-        return subprocess.CompletedProcess(command, 0)
+        return subprocess_run([sys.executable, "-c", "pass"])
 
-    monkeypatch.setattr(course.subprocess, "run", run)
+    subprocess_run = subprocess.Popen
+    monkeypatch.setattr(course.subprocess, "Popen", start)
     monkeypatch.setattr(course.os, "environ", unset(**given))
     assert course.call(sys.executable, "-m", "commands.doctor") == 0
     want = {**util.PATIENCE, **given} if "OMP_WAIT_POLICY" not in given else given

@@ -3,6 +3,8 @@
 import errno
 import sys
 
+from util.processes import end_with_command
+
 FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}  # Windows knows no disk quota
 
 
@@ -16,8 +18,10 @@ class UserError(Exception):
 def main_guard(main):
     """Run a command's `main()`: a `UserError` becomes one line on stderr and exit status 2.
 
-    So does a disk that is full or cannot be written.
+    So does a disk that is full or cannot be written. Where `course.py` or a test started the command, it ends
+    with them.
     """
+    end_with_command()
     try:
         sys.exit(main() or 0)
     except UserError as error:
