@@ -3,3 +3,5 @@
 Introduces the network and the comparison that holds out each reading in turn (network). Takes the
 readings, the line and the loss from chapter 5.
 """
+
+import util as util  # first: it sets how PyTorch's threads wait, and PyTorch reads that when it is loaded

@@ -392,6 +392,7 @@ def analysis(few_scans):
     return NoduleAnalysisApp(["--batch-size", "4", "--num-workers", "0", "--device", "cpu", few_scans[0]])
 
 
+@pytest.mark.slow
 def test_a_scan_is_analysed_step_by_step_as_chapter_14_has_it(few_scans, analysis, capsys):
     from p2ch14.dsets import getCandidateInfoDict, getCt
     from p2ch14.nodule_analysis import match_and_score, print_confusion
@@ -437,6 +438,7 @@ def test_results_by_scan_as_chapter_14_has_them(analysis, capsys):
     assert len(capsys.readouterr().out.splitlines()) == 5
 
 
+@pytest.mark.slow
 def test_the_command_analyses_a_series_and_returns_what_it_found(few_scans, analysis, capsys):
     [result] = analysis.main()
     assert result.series_uid == few_scans[0]
@@ -461,6 +463,7 @@ def test_what_the_analysis_does_not_have_is_one_sentence(words, said):
         NoduleAnalysisApp(words)
 
 
+@pytest.mark.slow
 def test_false_candidates_are_counted_before_and_after_the_classifier(few_scans, capsys):
     from p2ch14.check_nodule_fp_rate import FalsePosRateCheckApp
     from p2ch14.dsets import getCt

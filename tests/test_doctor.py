@@ -98,5 +98,5 @@ def test_a_missing_and_an_old_package(monkeypatch, capsys):
     assert "h5py is missing" in rows()["packages"].found
     assert "numpy is 0.1" in rows()["packages"].found
     assert "course.py setup" in rows()["packages"].advice
-    doctor.main()
+    doctor.main([])
     assert "to look at (->)" in capsys.readouterr().out

@@ -62,10 +62,18 @@ OLD = [(chapter, number) for chapter, number in NUMBERS if chapter not in CONVER
 # ---------------------------------------------------------------- every exercise
 
 
-@pytest.mark.parametrize(("chapter", "number"), CHECKED, ids=lambda value: value)
-def test_right_answers_pass_and_wrong_ones_do_not(chapter, number):
-    trains = source.find(number).seconds > 1
-    for seed in (0,) if trains else (0, 1, 2):
+# A check that trains or measures has one seed, and no place in the fast tier, where all others have one seed.
+TRAINS = {number for _, number in CHECKED if source.find(number).seconds > 1}
+BY_COST = [
+    pytest.param(chapter, number, marks=[pytest.mark.slow] * (number in TRAINS), id=f"{chapter}-{number}")
+    for chapter, number in CHECKED
+]
+
+
+@pytest.mark.parametrize(("chapter", "number"), BY_COST)
+def test_right_answers_pass_and_wrong_ones_do_not(chapter, number, request):
+    once = number in TRAINS or request.config.getoption("--fast")
+    for seed in (0,) if once else (0, 1, 2):
         assert faults(number, seed) == []
 
 
@@ -84,18 +92,25 @@ def test_exercise_is_whole(chapter, number):
 
 
 @pytest.mark.parametrize("chapter", CONVERTED)
-def test_chapter_has_one_of_each_kind_and_is_checked_in_time(chapter):
+def test_chapter_has_one_of_each_kind(chapter):
     exercises = [source.find(number) for c, number in CHECKED if c == chapter]
     assert len(exercises) >= 6
     assert {PREDICT, BUG, EXPERIMENT} <= {exercise.kind for exercise in exercises}
     assert max(exercise.difficulty for exercise in exercises) == 3
+    assert sum(exercise.seconds for exercise in exercises) <= 20
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("chapter", CONVERTED)
+def test_solutions_as_printed_are_judged(chapter):
+    exercises = [source.find(number) for c, number in CHECKED if c == chapter]
     start = time.perf_counter()
     for exercise in exercises:
         namespace = {}
         exec(exercise.solution_code, namespace)
-        judge(exercise.number, namespace[exercise.answer_name])
+        verdict = judge(exercise.number, namespace[exercise.answer_name])
+        assert verdict.result == Result.PASSED, (exercise, verdict)
     print(f"{chapter}: all checks {time.perf_counter() - start:.1f} s")
-    assert sum(exercise.seconds for exercise in exercises) <= 20
 
 
 @pytest.mark.parametrize("chapter", CONVERTED)

@@ -314,6 +314,7 @@ def test_weights_that_are_missing_damaged_or_foreign_are_named(tmp_path):
         pretrained.stripe_generator(to="spotted")
 
 
+@pytest.mark.slow
 def test_training_writes_the_same_weights_twice(tmp_path, monkeypatch):
     monkeypatch.setattr(measure.judge_accuracy, "__defaults__", (20, measure.FRESH))
     for folder in ("a", "b"):

@@ -110,7 +110,7 @@ def test_the_size_counts_for_malignancy_where_it_is_known(scans, classifier):
 def test_a_report_of_given_places(scans, classifier, tmp_path):
     out = tmp_path / "report.html"
     judge(scans, classifier, ["a,14,44,0"], HEADER, "--report", str(out), "--threshold", "0")
-    assert "<td>unknown</td>" in out.read_text()
+    assert "<td>unknown</td>" in out.read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(

@@ -264,6 +264,7 @@ def test_a_client_that_hangs_up_disturbs_nobody(front, caplog):
 # --- the command --------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "words"),
     [
@@ -310,6 +311,7 @@ def test_scans_and_results_expire(tmp_path):
     assert jobs.close(5)
 
 
+@pytest.mark.slow
 def test_nobody_s_fresh_results_are_pushed_out(tmp_path):
     jobs = ScanJobs(Idle(), tmp_path, keep=2)
     for _ in range(3):
@@ -328,6 +330,7 @@ def test_nobody_s_fresh_results_are_pushed_out(tmp_path):
     assert jobs.close(5)
 
 
+@pytest.mark.slow
 def test_jobs_come_back_in_their_order_and_half_sent_uploads_do_not(tmp_path):
     import os
 

@@ -36,6 +36,7 @@ def test_the_generator_paints_in_cpp_what_it_paints_in_python(generator, tmp_pat
     assert np.abs(painted - picture[:, :60]).mean() > 3  # and it did paint
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::FutureWarning")
 def test_a_network_is_trained_in_cpp_and_read_in_python(tmp_path):
     crops, is_nodule = evaluation_crops(100)

@@ -82,6 +82,7 @@ def test_pictures_of_other_sizes_and_numbers(name, write, ending, tmp_path):
         torch.testing.assert_close(run(batch)[0], wanted, atol=1e-4, rtol=0)
 
 
+@pytest.mark.slow
 def test_onnx_says_what_goes_in_and_comes_out(tmp_path):
     import onnx
 

@@ -316,6 +316,7 @@ def test_two_thousand_malformed_requests(server, right_answer):
     assert "Traceback" not in server.said()
 
 
+@pytest.mark.slow
 def test_hostile_uploads_fail_with_a_sentence_and_leave_nothing(server):
     before_mb = server.memory_mb()
     most_mb, ends = before_mb, []

@@ -52,6 +52,7 @@ def test_the_whole_network_answers_the_same_with_any_weights():
         assert torch.equal(model(crops)[0], before)  # the network that was given is left as it was
 
 
+@pytest.mark.slow
 def test_files_for_phones_run_and_8_bits_answer_nearly_the_same(tmp_path_factory):
     try:
         require_executorch()
@@ -70,6 +71,7 @@ def test_files_for_phones_run_and_8_bits_answer_nearly_the_same(tmp_path_factory
     assert not list(folder.glob(".*"))  # nothing half-written is left
 
 
+@pytest.mark.slow
 def test_8_bits_are_really_8_bits():
     try:
         require_executorch()

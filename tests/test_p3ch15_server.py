@@ -341,6 +341,7 @@ def test_values_beyond_hu_are_clipped(app):
     assert far == client.post("/predict", data=npy(np.full((32, 48, 48), 1000))).get_json()
 
 
+@pytest.mark.slow
 def test_with_the_spacing_a_crop_is_judged_by_the_card_s_system(app, scan):
     """The same probability and verdict as the analysis of the whole scan gives at that place."""
     from p2ch10.dsets import Ct
@@ -416,6 +417,7 @@ def test_another_site_s_page_cannot_use_the_reader_s_browser(app, crops):
     assert answer.status_code == 403
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("imports", "not_these"),
     [
@@ -497,6 +499,7 @@ def analysed(app, scan):
     return states
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["mhd", "dicom", "nifti"])
 def test_uploaded_scan_gives_the_analysis_s_findings(analysed, scan, kind):
     state, nodules = analysed[kind], scan["nodules"]
@@ -510,6 +513,7 @@ def test_uploaded_scan_gives_the_analysis_s_findings(analysed, scan, kind):
     assert found["diameter_mm"] == pytest.approx(nodules[0].diameter_mm, abs=0.5)
 
 
+@pytest.mark.slow
 def test_the_example_is_a_scan_that_can_be_sent(app):
     client = app.test_client()
     sent = client.post("/scans", data=client.get("/example.zip").data)
@@ -610,6 +614,7 @@ class StubAnalysis:
         return ScanResult(ct.series_uid, path, 0.1, [])
 
 
+@pytest.mark.slow
 def test_a_job_may_be_deleted_as_soon_as_it_ends(tmp_path):
     from p3ch15.server.jobs import ScanJobs
 
@@ -625,6 +630,7 @@ def test_a_job_may_be_deleted_as_soon_as_it_ends(tmp_path):
     assert jobs.close(5)
 
 
+@pytest.mark.slow
 def test_jobs_survive_a_restart_and_do_not_pile_up(tmp_path, scan, monkeypatch):
     from p3ch15.server.jobs import ScanJobs
 
@@ -856,6 +862,7 @@ MARK = """(() => {
 })()"""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [1280, 400])
 def test_page_from_upload_to_deletion(app, browser, served, scan, tmp_path, width):
     browser.complaints.clear()

@@ -114,6 +114,7 @@ torch.jit.script(torch.nn.ReLU())
 """
 
 
+@pytest.mark.slow
 def test_what_the_page_calls_gone_or_deprecated_is():
     with pytest.raises(TypeError):
         torch.tensor([1.0], names=["channels"])
