@@ -2,6 +2,7 @@
 
 import base64
 import io
+import itertools
 import os
 import threading
 import time
@@ -22,6 +23,7 @@ NOTEBOOKS = PROJECT / "notebooks"
 # What a notebook may take with all the processes it starts: it shall run on a laptop of 8 GB beside a browser.
 MOST_BYTES = 3e9
 SAMPLES_PER_SECOND = 20
+LOOKS_PER_SEARCH = 4  # searching for subprocesses goes through all of the machine's
 
 
 class Executed(NamedTuple):
@@ -66,8 +68,8 @@ def execute(path, timeout: float = 600, then: str = "") -> Executed:
 class PeakMemory:
     """Watches a process from outside, and all that it starts: `peak_bytes` is the most they held at once.
 
-    It looks 20 times a second, the same way on every system. What the operating system itself remembers of a
-    process leaves its subprocesses out, or adds peaks of different moments.
+    It looks 20 times a second, for new subprocesses five times, the same way on every system. What the
+    operating system itself remembers of a process leaves its subprocesses out, or adds peaks of different moments.
     """
 
     def __init__(self):
@@ -88,20 +90,22 @@ class PeakMemory:
     def _look(self, pid):
         with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
             process = psutil.Process(pid)
-            while True:
-                self.peak_bytes = max(self.peak_bytes, memory_of_tree(process))
+            for look in itertools.count():
+                if look % LOOKS_PER_SEARCH == 0:
+                    descendants = process.children(recursive=True)
+                self.peak_bytes = max(self.peak_bytes, memory_together(process, descendants))
                 if self._end.wait(1 / SAMPLES_PER_SECOND):
                     return
 
 
-def memory_of_tree(process: psutil.Process) -> int:
+def memory_together(process: psutil.Process, descendants: list[psutil.Process]) -> int:
     """Bytes in memory of a process and its descendants.
 
     A forked worker shares its parent's pages until one of them writes; so all of the process counts, and of its
     descendants what is theirs alone.
     """
     total = process.memory_info().rss
-    for child in process.children(recursive=True):
+    for child in descendants:
         with suppress(psutil.NoSuchProcess, psutil.AccessDenied):  # it has just ended
             total += child.memory_full_info().uss
     return total
