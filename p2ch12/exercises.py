@@ -678,8 +678,8 @@ optimism = Exercise(
     better is it than what the same threshold gets on new candidates? `draw(n)` gives labels and scores of n
     candidates, new ones with each call. Measure the difference: draw a set of n, find the threshold with
     the best F1 there (candidates that score at least as much are called nodules; try every score), score it
-    on another set of n with the same threshold, and average over many repetitions. The check allows 20 %,
-    which takes a few hundred.
+    on another set of n with the same threshold, and average over many repetitions. The check allows 25 %,
+    which takes a thousand or two.
     """,
     stub='''
     def optimism(draw, n):

@@ -17,15 +17,23 @@ class Picture:
     """The input (or None), what it should be, and what it is; drawn as images, tables or curves.
 
     given, want, got: tensors or arrays with at most three axes, one of which may be 1 or 3 colours;
-    `x` is the axis of curves, `titles` replaces the titles of the three panels.
+    `x` is the axis of curves, `titles` replaces the titles of the three panels; with `compare=False` the last
+    two are not held against each other.
     """
 
     def __init__(
-        self, given, want, got, *, x=None, titles=("the input", "what it should be", "what yours is")
+        self,
+        given,
+        want,
+        got,
+        *,
+        x=None,
+        titles=("the input", "what it should be", "what yours is"),
+        compare=True,
     ):
         self.given, self.want, self.got = (None if v is None else _array(v) for v in (given, want, got))
         self.x = None if x is None else _array(x)
-        self.titles = titles
+        self.titles, self.compare = titles, compare
 
     def draw(self):
         """A matplotlib figure, at most 860 pixels wide."""
@@ -40,7 +48,8 @@ class Picture:
             for axis, (panel, title) in zip(axes, panels):
                 axis.set_title(title, fontsize=11)
                 _draw(axis, panel, None if panel is self.given else limits, self.x)
-            _mark_differences(axes[-1], self.want, self.got, self.x)
+            if self.compare:
+                _mark_differences(axes[-1], self.want, self.got, self.x)
         return figure
 
     def show(self):
