@@ -77,8 +77,13 @@ def test_right_answers_pass_and_wrong_ones_do_not(chapter, number, request):
         assert faults(number, seed) == []
 
 
+@pytest.fixture(scope="module")
+def catalogue():
+    return source.catalogue()
+
+
 @pytest.mark.parametrize(("chapter", "number"), CHECKED, ids=lambda value: value)
-def test_exercise_is_whole(chapter, number):
+def test_exercise_is_whole(chapter, number, catalogue):
     exercise = source.find(number)
     assert 2 <= len(exercise.hints) <= 3
     assert exercise.why
@@ -86,7 +91,7 @@ def test_exercise_is_whole(chapter, number):
     assert len(exercise.wrong_answers) >= 4
     assert 5 <= exercise.minutes <= 90
     assert exercise.stub.count("\n") < 40
-    entry = source.catalogue()[number]
+    entry = catalogue[number]
     assert entry["package"] == chapter
     assert (entry["title"], entry["difficulty"]) == (exercise.title, exercise.difficulty)
 

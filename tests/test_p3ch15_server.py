@@ -522,10 +522,12 @@ def test_the_example_is_a_scan_that_can_be_sent(app):
     assert state["scan"]["slices"] == 64
 
 
+@pytest.mark.slow
 def test_progress_is_shown(analysed):
     assert len({round(share, 2) for share in analysed["mhd"]["shares"]}) > 3
 
 
+@pytest.mark.slow
 def test_findings_report_and_slices_of_a_scan(app, analysed, scan):
     import PIL.Image
 
@@ -574,6 +576,7 @@ def test_pictures_show_the_front_up_however_a_scan_is_stored(scan):
     assert describe(turned)["steps"] == [-1, -1]
 
 
+@pytest.mark.slow
 def test_scans_that_nobody_can_read(app, analysed):
     client = app.test_client()
     assert client.post("/scans", data=b"no scan").status_code == 400
@@ -589,6 +592,7 @@ def test_scans_that_nobody_can_read(app, analysed):
         assert client.get(f"/scans/{number}/findings.json").status_code == 404
 
 
+@pytest.mark.slow
 def test_a_scan_that_goes_while_it_is_asked_for_is_no_error_of_the_server(app, analysed):
     client, state = app.test_client(), analysed["mhd"]
     raw = app.extensions["jobs"].folder / state["number"] / "scan.raw"
