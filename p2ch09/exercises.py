@@ -17,6 +17,7 @@ from util.exercises import (
     as_tensor,
     case,
     expect,
+    parts,
     predicted,
     same,
 )
@@ -254,10 +255,8 @@ def check_filled(answer):
     for diameter, spacing in cases:
         want = np.pi / 6 * diameter**3 / np.prod(spacing)
         with case(diameter_mm=diameter, spacing_xyz=spacing):
-            got = answer(diameter, spacing)
-            expect(
-                not np.isscalar(got) and len(got) == 2,
-                "return two numbers: voxels, and their share of the scan.",
+            got = parts(
+                answer(diameter, spacing), 2, "return two numbers: voxels, and their share of the scan."
             )
             same(got[0], want, "the number of voxels", rtol=5e-3, atol=1e-3)
             same(
@@ -588,7 +587,8 @@ def practice_crops():
 
     For each nodule there are three other candidates that are about as bright in the middle.
     """
-    return _crops((901, 902))
+    crops, labels = _crops((901, 902))
+    return crops.copy(), labels.copy()
 
 
 @score.check
@@ -596,17 +596,13 @@ def check_score(answer):
     from p2ch09.calibration import auc
 
     crops, labels = _crops((911, 912, 913))
-    before = crops[0].copy()
     scores = []
     for number, crop in enumerate(crops):
         with case(f"crop {number}"):
-            one = as_tensor(answer(crop), "the score")
+            one = as_tensor(answer(crop.copy()), "the score")
             expect(one.numel() == 1, "one number per crop is wanted.")
             expect(torch.isfinite(one).all(), "every score must be a finite number.")
             scores.append(float(one))
-    expect(
-        np.array_equal(before, crops[0]), "Your function changed a crop that it was given; work on a copy."
-    )
     scores = np.array(scores)
     area = auc(scores, labels)
     nodules, others = np.flatnonzero(labels), np.flatnonzero(~labels)
@@ -663,6 +659,12 @@ def at_two_distances(crop):
             ends.append(min(hu[tuple(np.rint([16, 24, 24] + s * way).astype(int))] for s in (1, -1)))
         worst.append(max(ends))
     return [middle - sum(worst) / 2]
+
+
+@score.right
+def that_writes_into_its_crop(crop):
+    np.clip(crop, -1000, 400, out=crop)
+    return nodule_score(crop)
 
 
 @score.wrong

@@ -20,6 +20,7 @@ from util.exercises import (
     expect,
     predicted,
     same,
+    shown,
 )
 from util.util import irc2xyz, xyz2irc
 
@@ -400,8 +401,10 @@ def check_joined(answer):
     for place, annotations, want in cases:
         with case(candidate_xyz=place, annotations=annotations):
             got = answer(place, list(annotations))
-            right = got is None if want is None else got is not None and float(got) == want
-            expect(right, f"the answer should be {want}; you got {got}.")
+            number = None if got is None else as_tensor(got, "the place in the list, or None,")
+            expect(number is None or number.ndim == 0, "one place in the list is wanted, or None.")
+            right = number is None if want is None else number is not None and float(number) == want
+            expect(right, f"the answer should be {want}; you got {shown(got)}.")
 
 
 @joined.solution
@@ -437,6 +440,18 @@ def keeps_the_best_so_far(candidate_xyz, annotations):
 
 def _distances(candidate_xyz, annotations):
     return [np.linalg.norm(np.subtract(candidate_xyz, center)) for center, _ in annotations]
+
+
+@joined.wrong
+def the_annotation_itself(candidate_xyz, annotations):
+    place = same_nodule(candidate_xyz, annotations)
+    return None if place is None else annotations[place]
+
+
+@joined.wrong
+def minus_one_for_none(candidate_xyz, annotations):
+    place = same_nodule(candidate_xyz, annotations)
+    return -1 if place is None else place
 
 
 @joined.wrong
@@ -515,6 +530,7 @@ def check_stable(answer):
     def held(uids, share):
         got = answer(list(uids), share)
         expect(got is not None, "the answer is None. Is a `return` missing?")
+        expect(np.ndim(got) == 1 or isinstance(got, set | frozenset), "return a list of UIDs.")
         got = [str(uid) for uid in got]
         expect(set(got) <= {str(uid) for uid in uids}, "the answer should be some of the UIDs that came in.")
         return set(got)
@@ -726,6 +742,17 @@ def in_the_middle_of_a_voxel_only(diameter_mm, vxSize_xyz):
 @counted.wrong
 def squared(diameter_mm, vxSize_xyz):
     return _volume_error(diameter_mm, vxSize_xyz, 1000) ** 2
+
+
+@counted.wrong
+def mean_of_the_absolute_errors(diameter_mm, vxSize_xyz):
+    size, radius = np.array(vxSize_xyz), diameter_mm / 2
+    reach, off = np.ceil(radius / size).astype(int) + 1, []
+    for _ in range(1500):
+        axes = [(np.arange(-n, n + 1) * s + np.random.rand() * s) ** 2 for n, s in zip(reach, size)]
+        inside = axes[0][:, None, None] + axes[1][:, None] + axes[2] < radius**2
+        off.append(abs(inside.sum() * size.prod() / (np.pi / 6 * diameter_mm**3) - 1))
+    return np.mean(off)
 
 
 @counted.wrong

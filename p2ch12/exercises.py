@@ -15,6 +15,7 @@ from util.exercises import (
     as_tensor,
     case,
     expect,
+    parts,
     predicted,
     same,
 )
@@ -131,20 +132,21 @@ stale = Exercise(
 
 @stale.check
 def check_stale(answer):
+    # From 501 to 1000, so that what was added twice is always too much.
     def adds(crop):
-        return crop + 1 + torch.randint(1000, ())
+        return crop + 501 + torch.randint(500, ())
 
     def adds_in_place(crop):
-        crop += 1 + torch.randint(1000, ())
+        crop += 501 + torch.randint(500, ())
         return crop
 
     for words, augment in (("a new tensor", adds), ("the same tensor, changed", adds_in_place)):
         for accesses in ([0], [0, 1], [0, 0], [0, 1, 0, 1, 1]):
-            reads = []
+            reads, first = [], -10_000.0 * int(torch.randint(1, 50, ()))
 
-            def read(ndx, reads=reads):
+            def read(ndx, reads=reads, first=first):
                 reads.append(ndx)
-                return torch.full((2,), -10_000.0 * (ndx + 1))
+                return torch.full((2,), first - 1_000_000 * ndx)
 
             with case(f"an augmentation that returns {words}, and the accesses {accesses}"):
                 crops = answer(read, augment)
@@ -152,14 +154,15 @@ def check_stale(answer):
                 for ndx in accesses:
                     got = as_tensor(crops[ndx], "a crop")
                     expect(got.shape == (2,), f"a crop should keep its shape (2,), not {tuple(got.shape)}.")
-                    added = got - -10_000.0 * (ndx + 1)
+                    added = got - (first - 1_000_000 * ndx)
+                    expect((added.abs() < 9000).all(), f"access {ndx} gives a crop that is not crop {ndx}.")
                     expect((added >= 1).all(), "a crop comes out without augmentation.")
                     expect((added <= 1000).all(), "a crop comes out augmented more than once.")
                     seen.setdefault(ndx, []).append(got.tolist())
                 twice = [ndx for ndx in seen if reads.count(ndx) > 1]
                 expect(not twice, f"crop {twice[:1]} was read {reads.count(*twice[:1] or [0])} times.")
     crops = answer(lambda ndx: torch.zeros(1), adds)
-    several = {float(as_tensor(crops[0])) for _ in range(6)}
+    several = {str(as_tensor(crops[0]).tolist()) for _ in range(6)}
     expect(len(several) > 1, "Six accesses to the same crop give the same picture.")
 
 
@@ -236,6 +239,19 @@ class OneCropForAll(Augmented):
 
 
 @stale.wrong
+class OneCacheForAllDatasets:
+    cache: dict = {}
+
+    def __init__(self, read, augment):
+        self.read, self.augment = read, augment
+
+    def __getitem__(self, ndx):
+        if ndx not in self.cache:
+            self.cache[ndx] = self.read(ndx)
+        return self.augment(self.cache[ndx].clone())
+
+
+@stale.wrong
 class AugmentsTheFirstAccessOnly(Augmented):
     def __getitem__(self, ndx):
         if ndx not in self.cache:
@@ -284,11 +300,10 @@ def check_balanced(answer):
                 turn, place = divmod(ndx, ratio + 1)
                 want = ("neg", (turn * ratio + place - 1) % negatives) if place else ("pos", turn % positives)
                 with case(ndx=ndx, ratio=ratio, positives=positives, negatives=negatives):
-                    got = answer(ndx, ratio, positives, negatives)
-                    expect(
-                        isinstance(got, tuple | list) and len(got) == 2, 'return a pair such as ("pos", 0).'
+                    got = parts(
+                        answer(ndx, ratio, positives, negatives), 2, 'return a pair such as ("pos", 0).'
                     )
-                    expect((got[0], int(got[1])) == want, f"it should be {want}; you got {tuple(got)}.")
+                    expect(got[0] == want[0] and got[1] == want[1], f"it should be {want}; you got {got}.")
 
 
 @balanced.solution
@@ -339,6 +354,12 @@ def one_to_one_always(ndx, ratio, positives, negatives):
 def nodule_last(ndx, ratio, positives, negatives):
     turn, place = divmod(ndx, ratio + 1)
     return ("pos", turn % positives) if place == ratio else ("neg", (turn * ratio + place) % negatives)
+
+
+@balanced.wrong
+def with_fractions_of_a_turn(ndx, ratio, positives, negatives):
+    turn, place = ndx / (ratio + 1), ndx % (ratio + 1)
+    return ("neg", (turn * ratio + place - 1) % negatives) if place else ("pos", turn % positives)
 
 
 @balanced.wrong

@@ -17,6 +17,7 @@ from util.exercises import (
     as_tensor,
     case,
     expect,
+    parts,
     predicted,
     same,
 )
@@ -401,18 +402,18 @@ together = Exercise(
 
 @together.check
 def check_together(answer):
-    for n, width in ((1, 2), (2, 2), (2, 3), (40, 4)):
+    for n, height, width in ((1, 1, 2), (1, 2, 2), (2, 1, 2), (2, 2, 3), (40, 1, 4)):
         flipped = 0
         for _ in range(60 if n < 10 else 4):
-            pictures = torch.randint(1, 50, (n, 1, 1, width)).float().sort(dim=-1).values
-            pictures[..., -1] += 1
+            pictures = torch.randint(1, 50, (n, 1, height, width)).float().sort(dim=-1).values
+            pictures[..., -1] += torch.arange(1.0, height + 1)
             masks = (pictures > pictures.mean(dim=-1, keepdim=True)).float()
             before = pictures.clone(), masks.clone()
             with case(pictures=pictures, masks=masks):
-                got = answer(pictures, masks)
-                expect(isinstance(got, tuple | list) and len(got) == 2, "return pictures and masks.")
+                got = parts(answer(pictures, masks), 2, "return pictures and masks.")
                 new_pictures, new_masks = (as_tensor(part, "one of the two") for part in got)
                 same(new_pictures.shape, pictures.shape, "the pictures' shape")
+                same(new_masks.shape, masks.shape, "the masks' shape")
                 unchanged = torch.equal(pictures, before[0]) and torch.equal(masks, before[1])
                 expect(unchanged, "what came in has changed; mirror copies.")
                 for number in range(n):
@@ -432,13 +433,15 @@ def check_together(answer):
             0.15 * total < flipped < 0.85 * total,
             f"Of {total} pictures, {flipped} were mirrored; about half should be.",
         )
-    pictures = torch.arange(320.0).reshape(80, 1, 2, 2)
+    pictures = torch.arange(4000.0).reshape(1000, 1, 2, 2)
     got = as_tensor(answer(pictures, pictures)[0])
     moved = (got != pictures).flatten(1).any(1)
     expect(
         moved.any() and not moved.all(),
         "All pictures of a batch share one toss; each pair should have its own.",
     )
+    share = moved.double().mean().item()
+    expect(0.4 < share < 0.6, f"Of 1,000 pictures, {share:.0%} were mirrored; about half should be.")
 
 
 @together.solution
@@ -464,6 +467,14 @@ def joined_as_channels(pictures, masks):
         if np.random.rand() < 0.5:
             pair[:] = pair[:, :, ::-1].copy()
     return pairs[:, :1], pairs[:, 1:]
+
+
+@together.right
+def stacked_into_one_tensor(pictures, masks):
+    pairs = torch.stack([pictures, masks])
+    toss = torch.rand(len(pictures)) < 0.5
+    pairs[:, toss] = pairs[:, toss].flip(-1)
+    return pairs
 
 
 @together.wrong
@@ -493,6 +504,18 @@ def in_place(pictures, masks):
             pictures[n] = pictures[n].flip(-1)
             masks[n] = masks[n].flip(-1)
     return pictures, masks
+
+
+@together.wrong
+def turned_by_half_a_turn(pictures, masks):
+    toss = torch.rand(len(pictures), 1, 1, 1) < 0.5
+    return [torch.where(toss, part.flip(-1, -2), part) for part in (pictures, masks)]
+
+
+@together.wrong
+def three_in_ten(pictures, masks):
+    toss = torch.rand(len(pictures), 1, 1, 1) < 0.3
+    return [torch.where(toss, part.flip(-1), part) for part in (pictures, masks)]
 
 
 @together.wrong
@@ -750,6 +773,13 @@ def one_lung(hu):
 @air.wrong
 def everything_inside_the_body(hu):
     return ndimage.binary_fill_holes(hu > -500)
+
+
+@air.wrong
+def two_fixed_ellipses(hu):
+    y, x = np.ogrid[0:128, 0:160]
+    lungs = [((y - 64) / 28) ** 2 + ((x - middle) / 19) ** 2 < 1 for middle in (50, 110)]
+    return (lungs[0] | lungs[1]) & ((y - 64) ** 2 + (x - 80) ** 2 > 16)
 
 
 @air.wrong

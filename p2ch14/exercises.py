@@ -18,8 +18,10 @@ from util.exercises import (
     EXPERIMENT,
     PREDICT,
     Exercise,
+    as_tensor,
     case,
     expect,
+    parts,
     predicted,
     same,
 )
@@ -139,7 +141,8 @@ def _once(findings):
 @once_exercise.check
 def check_once(answer):
     with case(findings=[]):
-        expect(list(answer([])) == [], "without findings, nothing stays.")
+        got = as_tensor(answer([]), "what stays")
+        expect(got.numel() == 0, "without findings, nothing stays.")
     places, probabilities = ((0, 0, 0), (4, 0, 0), (0, 7, 0)), (0.5, 0.9, 0.9)
     for count in (1, 2, 3):
         for where in itertools.product(places, repeat=count):
@@ -163,7 +166,9 @@ def check_once(answer):
 
 def _same_indices(answer, findings):
     with case(findings=findings if len(findings) < 4 else f"{len(findings)} of them"):
-        got = [int(index) for index in answer(list(findings))]
+        got = as_tensor(answer(list(findings)), "the list of indices").tolist()
+        expect(isinstance(got, list), "a list of indices is wanted.")
+        got = [int(index) if isinstance(index, float) and index == int(index) else index for index in got]
         want = _once(findings)
         expect(got == want, f"the findings that stay are {want}; you got {got}.")
 
@@ -201,6 +206,11 @@ def in_numpy(findings):
         if not kept or (away[i, kept] >= radius[kept]).all():
             kept.append(i)
     return np.array(kept)
+
+
+@once_exercise.wrong
+def the_findings_themselves(findings):
+    return [findings[index] for index in _once(findings)]
 
 
 @once_exercise.wrong
@@ -619,6 +629,13 @@ def _interval(label, score, baseline, draws, percentiles=(2.5, 97.5), paired=Tru
     return np.percentile(differences, percentiles)
 
 
+def _ends(interval):
+    low, high = parts(interval, 2, "two numbers are wanted, the lower and the upper end.")
+    ends = as_tensor([low, high], "the interval")
+    expect(ends.shape == (2,) and ends.isfinite().all(), "both ends should be finite numbers.")
+    return ends.tolist()
+
+
 @interval_exercise.check
 def check_interval(answer):
     widths = []
@@ -627,7 +644,7 @@ def check_interval(answer):
         label[:2] = True, False
         diameter = np.where(label, np.random.normal(12, 4, count), np.random.normal(7, 3, count))
         with case(f"{count} nodules, a score compared with itself"):
-            low, high = (float(v) for v in answer(label, diameter.copy(), diameter.copy()))
+            low, high = _ends(answer(label.copy(), diameter.copy(), diameter.copy()))
             expect(
                 low == high == 0,
                 f"the difference is 0 in every draw; your interval is {low:.3f} to {high:.3f}.",
@@ -635,7 +652,7 @@ def check_interval(answer):
         better = diameter + 2.0 * label + np.random.normal(0, 1.5, count)
         want_low, want_high = _interval(label, better, diameter, 3000, seed=count)
         with case(f"{count} nodules"):
-            low, high = (float(v) for v in answer(label, better.copy(), diameter.copy()))
+            low, high = _ends(answer(label.copy(), better.copy(), diameter.copy()))
             expect(low < high, f"the lower end comes first; you got {low:.3f}, {high:.3f}.")
             width = want_high - want_low
             expect(
@@ -684,6 +701,16 @@ def with_torch(label, score, baseline):
             areas.append([_auc(label[drawn], values[drawn]) for values in (score, baseline)])
     one, two = torch.tensor(areas).T
     return torch.quantile(one - two, torch.tensor([0.025, 0.975], dtype=one.dtype))
+
+
+@interval_exercise.right
+def nodules_and_others_drawn_apart(label, score, baseline):
+    rng, differences = np.random.default_rng(5), []
+    kinds = np.flatnonzero(label), np.flatnonzero(~label)
+    for _ in range(2000):
+        drawn = np.concatenate([rng.choice(kind, len(kind)) for kind in kinds])
+        differences.append(_auc(label[drawn], score[drawn]) - _auc(label[drawn], baseline[drawn]))
+    return np.percentile(differences, [2.5, 97.5]).tolist()
 
 
 @interval_exercise.wrong
@@ -784,8 +811,10 @@ def check_candidates(answer):
     for mask, on_vessel, alone, thin, voxel in _masks():
         given = mask.any(axis=1)  # seen from the front
         with case("a mask with three nodules (the picture shows it from the front)", mask=given):
-            centers = np.asarray(answer(mask.copy()), float).reshape(-1, 3)
-            expect(0 < len(centers) <= 12, f"at most 12 candidates are asked for; there are {len(centers)}.")
+            centers = as_tensor(answer(mask.copy()), "the list of centres").numpy()
+            expect(centers.size, "there are no candidates at all.")
+            expect(centers.ndim == 2 and centers.shape[1] == 3, "each centre should be three numbers.")
+            expect(len(centers) <= 12, f"at most 12 candidates are asked for; there are {len(centers)}.")
             for place, radius, words in (
                 (alone, 4, "the nodule that stands alone"),
                 (on_vessel, 6, "the nodule on the vessel"),

@@ -123,6 +123,19 @@ def as_tensor(value, what: str = "your answer") -> torch.Tensor:
         ) from None
 
 
+def parts(answer, count: int, what: str) -> tuple:
+    """`answer` as `count` things, from a tuple, a list, an array or a tensor; `what` says what is wanted.
+
+    Raises `Wrong` for anything else.
+    """
+    expect(answer is not None, "your answer is None. Is a `return` missing?")
+    sized = isinstance(answer, tuple | list) or (
+        isinstance(answer, torch.Tensor | np.ndarray) and answer.ndim > 0
+    )
+    expect(sized and len(answer) == count, what)
+    return tuple(answer)
+
+
 def same(got, want, what: str = "the answer", *, atol: float = 1e-5, rtol: float = 1e-4):
     """Raise `Wrong` unless `got` has the shape and, within the tolerance, the values of `want`.
 
