@@ -19,7 +19,7 @@ def _later(module):
 photos = Dataset(
     "photos",
     generate=_later("photographs"),
-    version="2",
+    version="3",
     required=("photo.jpg", "batch/*.*"),
     about="your photo.jpg and a folder batch of a few more",
     licence="photographs of scikit-image that anyone may use; bring your own",

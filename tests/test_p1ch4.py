@@ -15,6 +15,7 @@ from p1ch4 import bikes, photos, text, wine
 from p1ch4.bikes import fill_missing_hours, load_hours
 from p1ch4.embedding import draw_plane, flatten_to_plane, nearest
 from p1ch4.images import images_in, load_batch, load_image
+from p1ch4.photographs import write_trouble
 from p1ch4.tables import Table, load_table
 from p1ch4.text import load_text, sentences_of, without_frame, words_of
 from p1ch4.volumes import list_series, load_dicom_series
@@ -158,6 +159,8 @@ def test_photographs_are_what_their_names_say(tmp_path):
     cat = load_image(tmp_path / "photo.jpg").float()
     assert cat.shape == (3, 300, 451)
     small = torch.nn.functional.interpolate(cat[None], (106, 160), mode="area")[0]
+    trouble = write_trouble(tmp_path / "photo.jpg", tmp_path / "trouble")
+    assert len(trouble) == 8
     for name in ("palette.png", "print_colours.jpg", "sideways.jpg"):
         read = load_image(tmp_path / "trouble" / name).float()
         assert (read - small).abs().mean() < 12, name
