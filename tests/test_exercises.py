@@ -408,7 +408,7 @@ def test_progress_lists_passed_tried_and_open(halving, clean_output, capsys):
     assert "next: 3.2 The place of an element" in said
     assert max(map(len, said.splitlines())) <= 90
     progress_command(["p1ch3"])
-    assert "◐ 3.2   The address of an element (★, 10 minutes)" in capsys.readouterr().out
+    assert "◐ 3.2   The place of an element (★, 10 minutes)" in capsys.readouterr().out
     assert [path.name for path in clean_output.iterdir()] == ["exercises.json"]
 
 
