@@ -83,7 +83,11 @@ def unet(folder: Path, count=8):
 
 
 def crops(folder: Path):
-    """Chapter 10's crops per second by two loading processes, from the store, and from SimpleITK's array."""
+    """Chapter 10's crops per second by two loading processes.
+
+    From the store, which serves any number of scans, and from the array of one scan that SimpleITK read; to be a
+    little slower than that is what it costs not to hold them all in memory.
+    """
     with tempfile.TemporaryDirectory() as cache:
         _, _, rows = crop_benchmark.measure(Path(cache), count=100)
     return next((ours, plain) for name, ours, plain, *_ in rows if name.endswith("from the store"))
