@@ -144,7 +144,8 @@ def refresh(path) -> Executed:
                 data["image/png"] = _smaller_png(data["image/png"])
                 # For those who cannot see the figure; nbconvert and site builders read it here.
                 if "alt" in cell.metadata:
-                    output.metadata["image/png"] = {"alt": cell.metadata["alt"]}
+                    told = output.metadata.get("image/png", {})  # such as the width to show it at
+                    output.metadata["image/png"] = {**told, "alt": cell.metadata["alt"]}
     notebook.metadata.pop("widgets", None)
     with atomic_path(path) as temporary:
         temporary.write_text(nbformat.writes(notebook) + "\n", encoding="utf-8")
