@@ -14,7 +14,7 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode, unset_fake_temporarily
 from torch.overrides import TorchFunctionMode
 
-from p1ch2 import captioner, classifier, gan, gan_game
+from p1ch2 import captioner, classifier, depth, efficientnet, gan
 from p1ch6.network import make_network
 from p1ch7.training import accuracy
 from p1ch8 import fast
@@ -111,8 +111,10 @@ NETWORKS = {
     gan.ResNetBlock: (lambda: gan.ResNetBlock(3), TINY),
     gan.ResNetGenerator: (gan.ResNetGenerator, (1, 3, 64, 64)),
     gan.PatchDiscriminator: (gan.PatchDiscriminator, (1, 3, 64, 64)),
-    gan_game.Forger: (gan_game.Forger, (2, gan_game.NOISE)),
-    gan_game.Detective: (gan_game.Detective, (2, 1, 16, 16)),
+    depth.Block: (lambda: depth.Block(3, True), TINY),
+    efficientnet.SameConv2d: (lambda: efficientnet.SameConv2d(3, 8, 3, 2), TINY),
+    efficientnet.InvertedBlock: (lambda: efficientnet.InvertedBlock(3, 3, 3, 1, 6), TINY),
+    efficientnet.EfficientNetLite0: (efficientnet.EfficientNetLite0, (2, 3, 64, 64)),
     SegmentationAugmentation: (
         lambda: SegmentationAugmentation(flip=True, offset=0.1, scale=0.2, rotate=True, noise=25.0),
         SLICES,
