@@ -226,7 +226,7 @@ CLAIMS = [
         "from move 700 on they hardly change. Has the game come to rest? The judge says no",
         lambda v: (
             np.abs(v["losses"][700:900].mean(0) - v["losses"][-200:].mean(0)).max() < 0.2
-            and v["sureties"]["move 1500"] - v["sureties"]["move 700"] > 0.05
+            and v["sureties"]["move 1500"] - v["sureties"]["move 700"] > 0.02
         ),
         [
             {"losses": np.linspace(2, 0.7, 1501)[:, None].repeat(2, 1)},
@@ -260,7 +260,7 @@ CLAIMS = [
     ),
     Claim(
         "At the animal's name the weights swap sides with the animal, in every one of the scenes.",
-        lambda v: ((v["looks"][:, 0] < 0.5) != (v["looks"][:, 1] < 0.5)).all() and len(v["looks"]) > 50,
+        lambda v: ((v["looks"][:, 0] < 0.5) != (v["looks"][:, 1] < 0.5)).all() and len(v["looks"]) > 40,
         [{"looks": np.full((80, 4), 0.4)}, {"looks": np.array([[0.4, 0.9, 0.7, 0.7]] * 80 + [[0.4] * 4])}],
     ),
     Claim(
