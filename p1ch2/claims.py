@@ -244,8 +244,8 @@ CLAIMS = [
         [{"won": {"honest": 1.0, "cheat": 0.5}}, {"round_trip": {"honest": 0.2, "cheat": 0.25}}],
     ),
     Claim(
-        "Repainted twice, a coat is off by some 12 to 23 of a possible 442, which one hardly sees.",
-        lambda v: _others(v["shift"]).min() > 10 and _others(v["shift"]).max() < 26,
+        "Repainted twice, a coat is off by some 10 to 23 of a possible 442, which one hardly sees.",
+        lambda v: _others(v["shift"]).min() > 8 and _others(v["shift"]).max() < 26,
         [{"shift": 3 * EVEN_SHIFT}, {"shift": 0.3 * EVEN_SHIFT}],
     ),
     Claim(
