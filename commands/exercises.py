@@ -37,11 +37,6 @@ chapters. One star takes a few minutes, three are hard.
 """
 
 
-def is_converted(package: str) -> bool:
-    """Does the chapter keep each exercise in one source?"""
-    return all(find(number).text for number in exercises_of(package))
-
-
 # ---------------------------------------------------------------- notebooks
 
 
@@ -201,12 +196,9 @@ def stub_names(exercise: Exercise) -> dict:
 
 
 def verify(packages, seeds: int, record: str | None) -> int:
-    """Try every answer of every converted exercise with `seeds` seeds; returns the number of faults."""
+    """Try every answer of every exercise with `seeds` seeds; returns the number of faults."""
     every, rows = [], []
     for package in packages:
-        if not is_converted(package):
-            print(f"{package:7} not converted")
-            continue
         for number in filter(lambda number: find(number).stub, exercises_of(package)):
             exercise, start, mine = find(number), time.perf_counter(), []
             for seed in range(seeds):
@@ -254,12 +246,7 @@ def main(arguments=None):
     packages = options.chapters or chapter_packages()
     if options.verify:
         return int(verify(packages, options.seeds, options.record) > 0)
-    old = [package for package in packages if not is_converted(package)]
-    if options.chapters and old:
-        raise UserError(
-            f"{old[0]} keeps its exercises in several files; convert them first (docs/exercises.md)"
-        )
-    return int(write_all([p for p in packages if p not in old], options.check) > 0)
+    return int(write_all(packages, options.check) > 0)
 
 
 if __name__ == "__main__":

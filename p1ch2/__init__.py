@@ -6,3 +6,5 @@ a classifier with named classes, a generator that paints stripes and a captioner
 their training in one command (train), their figures (measure) and their shipped weights (pretrained).
 Takes nothing from earlier chapters.
 """
+
+import util as util  # first: it sets how PyTorch's threads wait, and PyTorch reads that when it is loaded

@@ -135,7 +135,6 @@ FOR_CPUS = {
     "p3ch15.formats": "wraps networks for export from the CPU",
     "p2ch11.parallel": "wants several processes; torchrun is tested in test_p2ch11",
     "exercises": "a reader's network, on the CPU",
-    "solutions": "a reader's network, on the CPU",
 }
 
 

@@ -1,6 +1,5 @@
 """The engine says what is wrong, and every exercise's own answers pass or fail as they should."""
 
-import importlib
 import json
 import linecache
 import random
@@ -15,7 +14,6 @@ from hypothesis import strategies as st
 from commands.exercises import (
     differs,
     faults,
-    is_converted,
     main,
     notebook_of,
     section,
@@ -55,9 +53,7 @@ from util.paths import PROJECT
 
 CHAPTERS = [package for package in source.chapter_packages() if list((PROJECT / package).glob("exercises*"))]
 NUMBERS = [(chapter, number) for chapter in CHAPTERS for number in exercises_of(chapter)]
-CONVERTED = [chapter for chapter in CHAPTERS if is_converted(chapter)]
-CHECKED = [(c, n) for c, n in NUMBERS if c in CONVERTED and source.find(n).stub]
-OLD = [(chapter, number) for chapter, number in NUMBERS if chapter not in CONVERTED]
+CHECKED = [(c, n) for c, n in NUMBERS if source.find(n).stub]
 
 # ---------------------------------------------------------------- every exercise
 
@@ -96,7 +92,7 @@ def test_exercise_is_whole(chapter, number, catalogue):
     assert (entry["title"], entry["difficulty"]) == (exercise.title, exercise.difficulty)
 
 
-@pytest.mark.parametrize("chapter", CONVERTED)
+@pytest.mark.parametrize("chapter", CHAPTERS)
 def test_chapter_has_one_of_each_kind(chapter):
     exercises = [source.find(number) for c, number in CHECKED if c == chapter]
     assert len(exercises) >= 6
@@ -106,7 +102,7 @@ def test_chapter_has_one_of_each_kind(chapter):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("chapter", CONVERTED)
+@pytest.mark.parametrize("chapter", CHAPTERS)
 def test_solutions_as_printed_are_judged(chapter):
     exercises = [source.find(number) for c, number in CHECKED if c == chapter]
     start = time.perf_counter()
@@ -118,18 +114,10 @@ def test_solutions_as_printed_are_judged(chapter):
     print(f"{chapter}: all checks {time.perf_counter() - start:.1f} s")
 
 
-@pytest.mark.parametrize("chapter", CONVERTED)
+@pytest.mark.parametrize("chapter", CHAPTERS)
 def test_notebook_has_the_exercises_of_the_source(chapter):
     notebook = nbformat.read(notebook_of(chapter), as_version=4)
     assert not differs(notebook, chapter), f"run: python -m commands.exercises {chapter}"
-
-
-@pytest.mark.parametrize(("chapter", "number"), OLD, ids=lambda value: value)
-def test_chapter_not_converted_yet(chapter, number):
-    right = importlib.import_module(f"{chapter}.solutions").SOLUTIONS[number]
-    assert check(number, right) == Result.PASSED
-    for answer in importlib.import_module(f"tests.wrong_answers.{chapter}").WRONG[number]:
-        assert check(number, answer) == Result.WRONG
 
 
 # ---------------------------------------------------------------- an exercise of the tests' own

@@ -36,7 +36,6 @@ from util.exercises.source import (
     PREDICT,
     Exercise,
     Result,
-    exercise,
     exercises_of,
 )
 
@@ -54,7 +53,6 @@ __all__ = [
     "as_tensor",
     "case",
     "check",
-    "exercise",
     "exercises_of",
     "expect",
     "hint",

@@ -1,7 +1,6 @@
 """`check`, `hint` and `solution`: what a reader calls."""
 
 import contextlib
-import importlib
 import io
 import random
 import sysconfig
@@ -15,7 +14,7 @@ import torch
 from util.exercises import record
 from util.exercises.comparing import Wrong, is_stub
 from util.exercises.pictures import Picture, in_notebook
-from util.exercises.source import Exercise, Result, chapter_packages, find
+from util.exercises.source import Result, chapter_packages, find
 from util.paths import PROJECT
 from util.runtime import seed_everything
 
@@ -115,22 +114,13 @@ def hint(number: str):
 def solution(number: str):
     """Show a right answer to exercise `number`, and why it is right."""
     exercise = find(number)
-    code, why = _solution_of(exercise)
+    code, why = exercise.solution_code, exercise.why
     if in_notebook():
         from IPython.display import Markdown, display
 
         display(Markdown(f"```python\n{code}\n```\n\n{why}"))
     else:
         print(code, *([why] if why else []), sep="\n\n")
-
-
-def _solution_of(exercise: Exercise) -> tuple[str, str]:
-    if exercise._solution is None:
-        import inspect
-
-        solutions = importlib.import_module(exercise.module.replace("exercises", "solutions"))
-        return inspect.getsource(solutions.SOLUTIONS[exercise.number]).rstrip(), ""
-    return exercise.solution_code, exercise.why
 
 
 def _is_open(answer) -> bool:

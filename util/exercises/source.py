@@ -58,7 +58,7 @@ class Exercise:
         self.wrong_answers, self.right_answers = [], []
         self.check_function = self._solution = None
         other = _REGISTRY.get(number)
-        if isinstance(other, Exercise) and other.module != self.module:
+        if other is not None and other.module != self.module:
             raise ValueError(f"two exercises have the number {number}, in {other.module} and {self.module}")
         _REGISTRY[number] = self
 
@@ -134,18 +134,6 @@ class Exercise:
                     constant
                 )
         return False
-
-
-def exercise(number: str, hint: str = ""):
-    """Register the decorated check of an exercise whose chapter still keeps its parts in several files."""
-
-    def register(function):
-        one = Exercise(number, title="", difficulty=1, minutes=0, kind=BUILD, text="", hints=(hint,))
-        one.check_function = function
-        one.module = function.__module__
-        return function
-
-    return register
 
 
 def _prints(code: types.CodeType):
