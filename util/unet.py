@@ -80,9 +80,10 @@ class UNetUpBlock(nn.Module):
             raise ValueError(f"up_mode is 'upconv' or 'upsample', not {up_mode!r}")
         self.conv_block = UNetConvBlock(2 * out_size, out_size, padding, batch_norm)
 
-    def center_crop(self, layer, target_size):
+    def center_crop(self, layer, target_size: list[int]):  # TorchScript takes it for a tensor otherwise
         """The middle of `layer` (N, C, H, W), of `target_size` (height, width)."""
-        top, left = ((have - want) // 2 for have, want in zip(layer.shape[2:], target_size))
+        top = (layer.shape[2] - target_size[0]) // 2
+        left = (layer.shape[3] - target_size[1]) // 2
         return layer[:, :, top : top + target_size[0], left : left + target_size[1]]
 
     def forward(self, x, bridge):
