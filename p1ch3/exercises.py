@@ -1,5 +1,8 @@
 """Chapter 3's exercises: each with its text, stub, hints, check, solution and wrong answers."""
 
+import itertools
+import math
+
 import numpy as np
 import torch
 from einops import rearrange
@@ -321,6 +324,7 @@ def check_blend(answer):
         before = a.clone(), b.clone()
         with case(a=a, b=b):
             got = answer(a, b)
+            got = torch.from_numpy(got.copy()) if isinstance(got, np.ndarray) else got
             expect(
                 isinstance(got, torch.Tensor) and got.dtype == torch.uint8, "return a tensor of torch.uint8."
             )
@@ -363,6 +367,11 @@ def _(a, b):
 @blend.right
 def _(a, b):
     return torch.stack([a, b]).double().mean(0).byte()
+
+
+@blend.right
+def _(a, b):
+    return ((a.numpy().astype(int) + b.numpy()) // 2).astype(np.uint8)
 
 
 @blend.wrong
@@ -432,12 +441,7 @@ luma = Exercise(
 def check_luma(answer):
     weights = torch.tensor([0.2126, 0.7152, 0.0722])
     for height, width in shapes(2, 4):
-        for axes in (
-            "channel height width",
-            "height width channel",
-            "height channel width",
-            "width height channel",
-        ):
+        for axes in map(" ".join, itertools.permutations(("channel", "height", "width"))):
             sizes = {"channel": 3, "height": height, "width": width}
             image = torch.randint(0, 5, [sizes[name] for name in axes.split()]).float()
             want = rearrange(image, f"{axes} -> height width channel") @ weights
@@ -484,6 +488,13 @@ def guesses_by_size(image, axes):
 def forgets_that_width_may_come_first(image, axes):
     image = image.movedim(axes.split().index("channel"), -1)
     return image @ torch.tensor([0.2126, 0.7152, 0.0722])
+
+
+@luma.wrong
+def height_before_width_unless_both_come_first(image, axes):
+    weights, names = torch.tensor([0.2126, 0.7152, 0.0722]), axes.split()
+    grey = image.movedim(names.index("channel"), -1) @ weights
+    return grey.T if names[0] == "width" and names[2] == "channel" else grey
 
 
 @luma.wrong
@@ -537,11 +548,12 @@ def check_first_missing(answer):
         with case(f"dtype = {name_of(dtype)}"):
             got = as_tensor(answer(dtype))
             expect(
-                got.ndim == 0 and got == got.round(),
+                got.ndim == 0 and bool(got.isfinite()) and got == got.round(),
                 f"the answer should be a whole number, not {got.tolist()}.",
             )
             n = int(got)
             expect(n >= 1, f"the answer should be positive, not {n}.")
+            expect(n < 2**62, f"{n:.3g} is missing, but a smaller number is missing, too.")
             back = torch.tensor(n).to(dtype).double().item()
             expect(back != n, f"{n} is held exactly.")
             expect(n == 2**bits + 1, f"{n} is missing, but a smaller number is missing, too.")
@@ -584,6 +596,16 @@ def the_last_that_is_held(dtype):
 @first_missing.wrong
 def the_largest_number(dtype):
     return torch.finfo(dtype).max
+
+
+@first_missing.wrong
+def infinity(dtype):
+    return math.inf
+
+
+@first_missing.wrong
+def far_too_large(dtype):
+    return 10**30
 
 
 @first_missing.wrong

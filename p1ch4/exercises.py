@@ -237,20 +237,21 @@ def check_coronal(answer):
     for depth, width in ((2, 2), (4, 3), (6, 5)):
         # Every slice brighter than the one below, so that a pixel's value tells its height.
         z, y, x = torch.meshgrid(torch.arange(depth), torch.arange(4), torch.arange(width), indexing="ij")
-        hu = (100 * z + 20 * y * (y + 1) + torch.randperm(9)[:width][x]).to(torch.int16)
-        for spacing in ((1.0, 1.0, 1.0), (2.0, 1.0, 1.0), (2.5, 0.4, 0.5), (1.5, 1.5, 1.5)):
+        hu = (100 * z + 60 * y * (y + 1) + torch.randperm(9)[:width][x]).to(torch.int16)
+        settings = ((2, (1.0, 1.0, 1.0)), (2, (2.0, 1.0, 1.0)), (1, (2.5, 0.4, 0.5)), (0, (1.5, 1.5, 1.5)))
+        for row, spacing in settings:
             rows = round(depth * spacing[0] / spacing[2])
-            with case(hu=hu, row=2, spacing_mm=spacing):
-                got = as_tensor(answer(hu.clone(), 2, spacing), "the slice")
+            with case(hu=hu, row=row, spacing_mm=spacing):
+                got = as_tensor(answer(hu.clone(), row, spacing), "the slice")
                 words = f"the slice should have the shape {(rows, width)}; you got {tuple(got.shape)}."
                 expect(got.shape == (rows, width), words)
                 # Where an output row lies among the slices, from the top; half a slice of freedom.
                 height = (torch.arange(rows) + 0.5) * depth / rows - 0.5
-                want = hu[0, 2].double() + 100 * (depth - 1 - height.clamp(0, depth - 1))[:, None]
+                want = hu[0, row].double() + 100 * (depth - 1 - height.clamp(0, depth - 1))[:, None]
                 off = (got - want).abs()
                 place = tuple(divmod(int(off.argmax()), width))
                 words = f"at {list(place)} it should be about {want[place]:.0f}; you got {got[place]:.0f}."
-                expect(off.max() <= 55, words, Picture(hu[:, 2], want, got))
+                expect(off.max() <= 55, words, Picture(hu[:, row], want, got))
 
 
 @coronal.solution
@@ -302,6 +303,11 @@ def zeros_between_top_and_bottom(hu, row, spacing_mm):
 @coronal.wrong
 def the_other_spacing(hu, row, spacing_mm):
     return coronal_solution(hu, row, (spacing_mm[0], spacing_mm[2], spacing_mm[1]))
+
+
+@coronal.wrong
+def the_middle_row_always(hu, row, spacing_mm):
+    return coronal_solution(hu, hu.shape[1] // 2, spacing_mm)
 
 
 @coronal.wrong

@@ -118,12 +118,13 @@ absolute = Exercise(
 @absolute.check
 def check_absolute(answer):
     for count in (1, 2, 3, 5, 8):
-        for _ in range(4):
+        # With these, no prediction is ever a whole number, as every t_c is.
+        for w, b in 6 * ((0.5, 0.25), (2.0, -3.75), (-1.5, 2.25), (1.0, 0.25)):
             t_u, t_c = torch.randint(-5, 6, (2, count)).float()
-            params = torch.tensor([0.5, 0.25], requires_grad=True)
+            params = torch.tensor([w, b], requires_grad=True)
             (params[0] * t_u + params[1] - t_c).abs().mean().backward()
-            with case(t_u=t_u, t_c=t_c, w=0.5, b=0.25):
-                same(answer(t_u, t_c, 0.5, 0.25), params.grad, "the gradient")
+            with case(t_u=t_u, t_c=t_c, w=w, b=b):
+                same(answer(t_u, t_c, w, b), params.grad, "the gradient")
 
 
 @absolute.solution
@@ -162,6 +163,16 @@ def of_the_squared_error(t_u, t_c, w, b):
 @absolute.wrong
 def with_the_wrong_sign(t_u, t_c, w, b):
     return -absolute_gradient(t_u, t_c, w, b)
+
+
+@absolute.wrong
+def forgets_w(t_u, t_c, w, b):
+    return absolute_gradient(t_u, t_c, 0.5, b)
+
+
+@absolute.wrong
+def forgets_b(t_u, t_c, w, b):
+    return absolute_gradient(t_u, t_c, w, 0.25)
 
 
 @absolute.wrong
@@ -343,15 +354,26 @@ def check_normalized(answer):
                 scaled.shape == values.shape, f"the readings should keep their shape {tuple(values.shape)}."
             )
             deviations = [values.std(unbiased=unbiased) for unbiased in (True, False)]
-            close = [torch.allclose(scaled.float(), (values - mean) / std, atol=1e-4) for std in deviations]
+            close = [
+                torch.allclose(scaled.float(), sign * (values - mean) / std, atol=1e-4)
+                for std in deviations
+                for sign in (1, -1)  # turned over, they have mean 0 and deviation 1, too
+            ]
             same(scaled.mean(), 0.0, "the mean of the normalized readings", atol=1e-3)
-            expect(any(close), f"their deviation is {scaled.std(unbiased=False):.4g}, and should be 1.")
+            if not any(close):
+                off = [(scaled.std(unbiased=unbiased) - 1).abs() for unbiased in (True, False)]
+                expect(
+                    min(off) < 1e-3, f"their deviation is {scaled.std(unbiased=False):.4g}, and should be 1."
+                )
+                std = deviations[0] if off[0] < off[1] else deviations[1]
+                same(scaled, (values - mean) / std, "the normalized readings")
             expect(callable(undo), "the second thing should be a function, undo(w, b).")
             for w, b in ((1.0, 0.0), (0.0, 1.0), (2.0, 3.0)):
                 raw = undo(w, b)
                 expect(
                     isinstance(raw, tuple | list | torch.Tensor | np.ndarray), "undo should return w and b."
                 )
+                expect(len(raw) == 2, "undo should return two things, w and b.")
                 line = as_tensor(raw[0]) * values + as_tensor(raw[1])
                 same(line, w * scaled + b, f"the line that undo({w:g}, {b:g}) returns", rtol=1e-3, atol=1e-2)
 
@@ -385,6 +407,12 @@ def by_two_points(t_u):
     return scaled, undo
 
 
+@normalized.right
+def turned_over(t_u):
+    scaled, undo = normalize(t_u)
+    return -scaled, lambda w, b: undo(-w, b)
+
+
 @normalized.wrong
 def undo_forgets_the_shift(t_u):
     return (t_u - t_u.mean()) / t_u.std(), lambda w, b: (w / t_u.std(), b)
@@ -394,6 +422,17 @@ def undo_forgets_the_shift(t_u):
 def undo_with_a_plus(t_u):
     mean, std = t_u.mean(), t_u.std()
     return (t_u - mean) / std, lambda w, b: (w / std, b + w * mean / std)
+
+
+@normalized.wrong
+def in_rising_order(t_u):
+    scaled, undo = normalize(t_u)
+    return scaled.sort().values, undo
+
+
+@normalized.wrong
+def undo_returns_the_slope_alone(t_u):
+    return normalize(t_u)[0], lambda w, b: [w / t_u.std()]
 
 
 @normalized.wrong
@@ -466,10 +505,10 @@ def check_momentum(answer):
                         "return two things: params, velocity.",
                     )
                     same(got[0], theirs, "the new params")
+                    # Without momentum, PyTorch keeps no velocity: it is the gradient.
+                    wanted = optimizer.state[theirs].get("momentum_buffer")
+                    same(got[1], theirs.grad if wanted is None else wanted, "the new velocity")
                     mine, velocity = (as_tensor(part).float() for part in got)
-                    expect(
-                        velocity.shape == torch.Size(shape), f"the velocity should have the shape {shape}."
-                    )
 
 
 @momentum.solution
@@ -511,6 +550,18 @@ def with_the_old_velocity(params, velocity, gradient, rate, momentum):
 def with_a_momentum_of_nine_tenths_always(params, velocity, gradient, rate, momentum):
     velocity = 0.9 * velocity + gradient
     return params - rate * velocity, velocity
+
+
+@momentum.wrong
+def with_the_rate_in_the_velocity(params, velocity, gradient, rate, momentum):
+    velocity = momentum * velocity + rate * gradient
+    return params - velocity, velocity
+
+
+@momentum.wrong
+def with_a_velocity_that_points_downhill(params, velocity, gradient, rate, momentum):
+    velocity = momentum * velocity - gradient
+    return params + rate * velocity, velocity
 
 
 @momentum.wrong
@@ -565,6 +616,11 @@ def check_leak(answer):
             draws = set()
             for seed in range(6):
                 parts = answer(u.clone(), c.clone(), held_out, torch.Generator().manual_seed(seed))
+                expect(
+                    isinstance(parts, tuple | list)
+                    and [len(part) for part in parts if hasattr(part, "__len__")] == [2, 2],
+                    "return two pairs: (train_u, train_c), (val_u, val_c).",
+                )
                 (train_u, train_c), (val_u, val_c) = [[as_tensor(v) for v in part] for part in parts]
                 expect(len(val_u) == len(val_c) == held_out, f"{len(val_c)} pairs are held out.")
                 together = sorted(torch.cat([train_c, val_c]).tolist())
@@ -604,6 +660,11 @@ def with_a_mask(t_u, t_c, held_out, generator):
     mean, std = t_u[~mask].mean(), t_u[~mask].std(unbiased=False)
     parts = [((t_u[side] - mean) / std, t_c[side]) for side in (~mask, mask)]
     return parts
+
+
+@leak.right
+def each_part_as_one_tensor(t_u, t_c, held_out, generator):
+    return [torch.stack(part) for part in split(t_u, t_c, held_out, generator)]
 
 
 @leak.right
@@ -648,6 +709,12 @@ def separates_the_pairs(t_u, t_c, held_out, generator):
 def does_not_normalize(t_u, t_c, held_out, generator):
     order = torch.randperm(len(t_u), generator=generator)
     return (t_u[order[held_out:]], t_c[order[held_out:]]), (t_u[order[:held_out]], t_c[order[:held_out]])
+
+
+@leak.wrong
+def four_in_a_row(t_u, t_c, held_out, generator):
+    train, val = split(t_u, t_c, held_out, generator)
+    return *train, *val
 
 
 @leak.wrong

@@ -135,6 +135,7 @@ def check_safe(answer):
             torch.tensor([[large, 0.0]]),
             torch.tensor([[large, 0.0], [0.0, 1.0]]),
         ]
+    cases += [torch.tensor([[1000.0, -1000.0]])]
     cases += [torch.tensor([[1000.0, 999.0], [-1000.0, -1001.0]]), torch.randn(4, 10) * 5]
     for scores in cases:
         with case(scores=scores):
@@ -180,6 +181,12 @@ def over_columns(scores):
 @safe.wrong
 def with_the_maximum_of_all(scores):
     powers = torch.exp(scores - scores.max())
+    return powers / powers.sum(dim=1, keepdim=True)
+
+
+@safe.wrong
+def subtracts_the_mean_in_double(scores):
+    powers = torch.exp(scores.double() - scores.double().mean(dim=1, keepdim=True))
     return powers / powers.sum(dim=1, keepdim=True)
 
 

@@ -537,6 +537,17 @@ def check_dropped(answer):
             )
             again = as_tensor(answer(x.clone(), p, True))
             expect(p == 0 or not torch.equal(got, again), "two calls drop the same values.")
+    # 5,000 pairs of values: what is dropped together, in a row, channel or picture, is alike in every pair.
+    for shape, words in (((10_000,), "10,000 values"), ((20, 10, 5, 10), "20 pictures with 10 channels")):
+        x = torch.full(shape, 3.0)
+        with case(f"{words}, all 3, p = 0.4, training = True"):
+            got = as_tensor(answer(x.clone(), 0.4, True))
+            expect(got.shape == x.shape, f"the shape should be {shape}, not {tuple(got.shape)}.")
+            first, second = (got == 0).reshape(-1, 2).T
+            alike = (first == second).double().mean().item()
+            expect(
+                0.4 < alike < 0.64, "neighbours are dropped together; each should have a chance of its own."
+            )
     zeros = torch.tensor([0.0, -2.0])
     with case(x=zeros, p=0.0, training=True):
         same(answer(zeros.clone(), 0.0, True), zeros, "the answer")
@@ -584,6 +595,12 @@ def scales_in_use(x, p, training):
 @dropped.wrong
 def by_row(x, p, training):
     return x * (torch.rand(len(x), *[1] * (x.ndim - 1)) >= p) / (1 - p) if training else x
+
+
+@dropped.wrong
+def whole_channels(x, p, training):
+    shape = x.shape[:2] + (1,) * (x.ndim - 2)
+    return x * (torch.rand(shape) >= p) / (1 - p) if training else x
 
 
 @dropped.wrong
