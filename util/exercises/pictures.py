@@ -10,7 +10,8 @@ from matplotlib.patches import Rectangle
 
 from util.plotting import BLUE, VERMILION
 
-CELLS = 12  # up to so many values across, each is written into its cell
+CELLS = 12  # up to so many values across, each is written into its cell, if it fits
+PANEL = 270  # pixels across
 
 
 class Picture:
@@ -120,16 +121,21 @@ def _draw(axis, values, limits, x):
         return
     low, high = limits or _limits(values)
     table = np.atleast_2d(values)
-    written = table.ndim == 2 and _is_table(table)
-    if written:
+    size = _font_size(table) if table.ndim == 2 and _is_table(table) else None
+    if size:
         low -= 1.5 * (high - low)  # light greys only, so that black numbers can be read on all of them
     axis.imshow(table, cmap="gray", vmin=low, vmax=high, interpolation="nearest")
     axis.set_xticks([])
     axis.set_yticks([])
-    if written:
-        size = 11 if table.shape[1] <= 6 else 8 if table.shape[1] <= 9 else 6
+    if size:
         for (row, column), value in np.ndenumerate(table):
             axis.text(column, row, f"{value:.3g}", ha="center", va="center", fontsize=size)
+
+
+def _font_size(table) -> int | None:
+    """The largest size at which all numbers of `table` fit into their cells; None if none does."""
+    widest = 1 + max(len(f"{value:.3g}") for value in table.flat)
+    return next((size for size in (11, 8, 6) if 0.77 * size * widest * table.shape[1] <= PANEL), None)
 
 
 def _mark_differences(axis, want, got, x):
