@@ -23,7 +23,6 @@ CandidateInfoTuple = namedtuple(
 CandidateInfoTuple.__doc__ = (
     """One candidate: is it a nodule, annotated, malignant; mm; where (patient mm, LPS)."""
 )
-JOIN_SHARE = 0.25  # two centres are one nodule where they lie closer than this share of its diameter
 
 
 def _number(row, column, path, line) -> float:
@@ -102,11 +101,11 @@ class _Rows:
 
 
 def getCandidateInfoList(requireOnDisk_bool=True) -> list[CandidateInfoTuple]:
-    """Every candidate, nodules first and large ones before small ones (chapter 10).
+    """Every candidate, sorted backwards: nodules, then annotated, then malignant, then large ones first.
 
-    Annotated nodules stand with their annotated centre and diameter; a candidate of class 1 within a
-    quarter of the diameter is the same nodule and joined to it; one that no annotation explains stays a
-    nodule without diameter. Malignancy comes from `annotations_with_malignancy.csv` where that is
+    Annotated nodules stand with their annotated centre and diameter; a candidate of class 1 that lies nearer
+    to a centre than the nodule's radius is that nodule (LUNA16's own rule); one that no annotation explains
+    stays a nodule without diameter. Malignancy comes from `annotations_with_malignancy.csv` where that is
     there. requireOnDisk_bool: only scans that are there (else all that the lists name).
     Raises `UserError` naming file and line for a bad row. Duplicate rows count once, with a warning.
     """
@@ -140,28 +139,29 @@ def _candidates(on_disk):
 
 def _annotated_nodules(path, on_disk):
     """{series UID: its annotated nodules}; of several rows with one centre the last counts."""
-    malignant, nodules = _malignant_places(), {}
+    judged, nodules = _judged_places(), {}
     for line, row, uid, center in _Rows(path, on_disk):
         diameter = _number(row, "diameter_mm", path, line)
         if diameter <= 0:
             raise UserError(f"{path.name}, line {line}: a diameter of {diameter:g} mm; correct the row")
-        is_mal = any(_is_same(center, other, diameter) for other in malignant.get(uid, ()))
+        near = [one for one in judged.get(uid, ()) if _is_same(center, one[0], diameter)]
+        is_mal = min(near, key=lambda one: math.dist(center, one[0]))[1] if near else False
         nodules.setdefault(uid, {})[center] = CandidateInfoTuple(True, True, is_mal, diameter, uid, center)
     return {uid: list(by_center.values()) for uid, by_center in nodules.items()}
 
 
 def _is_same(center_xyz, other_xyz, diameter_mm) -> bool:
-    return math.dist(center_xyz, other_xyz) < JOIN_SHARE * diameter_mm
+    return math.dist(center_xyz, other_xyz) < diameter_mm / 2
 
 
-def _malignant_places():
-    """{series UID: centres of nodules that two or more readers rated 4 or 5}; empty without the file."""
+def _judged_places():
+    """{series UID: (centre, did two or more readers rate it 4 or 5?) of each nodule}; empty without the file."""
     path = luna.list_path("annotations_with_malignancy.csv")
     places = {}
     for line, row in read_rows(path) if path else ():
         uid, center = _place(row, path, line)
-        if (row.get("mal_bool") or "").strip().lower() in ("true", "1"):
-            places.setdefault(uid, []).append(center)
+        is_mal = (row.get("mal_bool") or "").strip().lower() in ("true", "1")
+        places.setdefault(uid, []).append((center, is_mal))
     return places
 
 

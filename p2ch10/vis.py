@@ -65,7 +65,7 @@ def show_candidate(info, window="lung"):
 
 
 def findPositiveSamples(start_ndx=0, limit=100):
-    """The first `limit` nodules from candidate `start_ndx` on, as `CandidateInfoTuple`s, large ones first."""
+    """The first `limit` nodules from candidate `start_ndx` on, as `CandidateInfoTuple`s in the list's order."""
     later = getCandidateInfoList()[start_ndx:]
     return [info for info in later if info.isNodule_bool][:limit]
 

@@ -213,12 +213,12 @@ def test_a_thin_scan_is_padded_with_air(luna_folder):
 # --- lists ---------------------------------------------------------------------------------------
 
 
-def test_candidates_are_joined_within_a_quarter_of_the_diameter(two_scans):
+def test_candidates_are_joined_within_the_radius(two_scans):
     x, y, z = center(scan_paths()[uid(0)])
     write_lists(
         two_scans,
         [(uid(0), x, y, z, 8.0)],
-        [(uid(0), x + 1.9, y, z, 1), (uid(0), x, y + 2.1, z, 1), (uid(0), x, y, z + 1, 0)],
+        [(uid(0), x + 3.9, y, z, 1), (uid(0), x, y + 4.1, z, 1), (uid(0), x, y, z + 1, 0)],
         malignant=[(uid(0), x, y, z, 8.0, "True")],
     )
     dsets.forget()
@@ -229,7 +229,16 @@ def test_candidates_are_joined_within_a_quarter_of_the_diameter(two_scans):
         (False, False, False, 0.0),
     ]
     assert infos[0].center_xyz == pytest.approx((x, y, z))
-    assert infos[1].center_xyz == pytest.approx((x, y + 2.1, z))
+    assert infos[1].center_xyz == pytest.approx((x, y + 4.1, z))
+
+
+def test_of_two_neighbours_each_has_its_own_malignancy(two_scans):
+    """The nearest row decides, though both lie within the larger one's radius."""
+    x, y, z = center(scan_paths()[uid(0)])
+    places = [(uid(0), x, y, z, 12.0), (uid(0), x, y + 5, z, 4.0)]
+    write_lists(two_scans, places, malignant=[(*places[0], "False"), (*places[1], "True")])
+    dsets.forget()
+    assert {(i.diameter_mm, i.isMal_bool) for i in getCandidateInfoList()} == {(12.0, False), (4.0, True)}
 
 
 def test_without_the_malignancy_file_nothing_is_malignant(two_scans):
