@@ -1,6 +1,6 @@
 """Chapter 7: telling birds from airplanes with a fully connected network.
 
-Introduces CIFAR-10 and its stand-in, `cifar10`, 32x32 drawings in the same files (draw), a reader for both
+Introduces CIFAR-10 and its stand-in, `cifar10_files`: 32x32 drawings in the same files (draw), a reader for both
 (images), and the fully connected network with its training loop and its limits (training).
 Takes nothing from earlier chapters.
 """
@@ -14,10 +14,10 @@ def _draw(folder):
     generate(folder)
 
 
-cifar10 = Dataset(
+cifar10_files = Dataset(
     "cifar10",
     generate=_draw,
-    version="1",
+    version="2",
     required=("cifar-10-batches-py/data_batch_1", "cifar-10-batches-py/test_batch"),
     sources=(
         Source(

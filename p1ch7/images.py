@@ -36,7 +36,7 @@ class CIFAR10(datasets.CIFAR10):
         ]
         if missing:
             raise UserError(
-                f"no {', '.join(missing)} in {folder.name} below {Path(root).name}; ask p1ch7.cifar10.path() "
+                f"no {', '.join(missing)} in {folder.name} below {Path(root).name}; ask p1ch7.cifar10_files.path() "
                 "for a folder that is complete"
             )
         super().__init__(str(root), train=train, transform=transform, download=False)

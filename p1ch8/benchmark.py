@@ -14,7 +14,7 @@ import torch
 from torch import nn
 from torchvision import transforms
 
-from p1ch7 import cifar10
+from p1ch7 import cifar10_files
 from p1ch7.images import MEAN, STD, BirdsAndAirplanes
 from p1ch7.training import training_loop
 from p1ch8.fast import ImageSet, accuracy_on, fit
@@ -87,7 +87,7 @@ def main(arguments=None):
     options = parser.parse_args(arguments)
     if options.epochs < 1:
         parser.error("--epochs must be at least 1")
-    result = race(cifar10.path(), options.epochs)
+    result = race(cifar10_files.path(), options.epochs)
     for way in ("plain", "fast"):
         row = result[way]
         print(

@@ -152,7 +152,7 @@ def test_accuracy_of_a_known_answer():
 
 def test_benchmark_runs_both_ways(tmp_path, capsys, monkeypatch):
     draw.generate(tmp_path / "data", train_per_class=40, test_per_class=10)
-    monkeypatch.setattr(benchmark.cifar10, "path", lambda: tmp_path / "data")
+    monkeypatch.setattr(benchmark.cifar10_files, "path", lambda: tmp_path / "data")
     monkeypatch.setattr(benchmark, "keep_freed_memory", lambda: None)  # for this whole process, otherwise
     benchmark.main(["--epochs", "1", "--json", str(tmp_path / "race.json")])
     assert "times the images per second" in capsys.readouterr().out
