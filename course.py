@@ -4,7 +4,8 @@
     python3 course.py run              set up if needed, then the main job: from patients to a report
     python3 course.py test [ARGS…]     set up if needed, then every test (ARGS go to pytest);
                                        --fast: the quick ones, two minutes
-    python3 course.py setup            make .venv with everything the course needs
+    python3 course.py setup            make .venv with everything the course needs; PyTorch without NVIDIA's
+                                       libraries where no driver of theirs is (--cpu, --cuda: as you say)
     python3 course.py lab              JupyterLab on the notebooks
     python3 course.py progress [CH…]   exercises: what you passed, tried, left open
     python3 course.py doctor           what this machine can do, and what to do about the rest
@@ -25,12 +26,15 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parent
 LOCK = PROJECT / "requirements.lock"
 OLDEST, NEWEST = (3, 10), (3, 13)
-DISK_NEEDED_GB = 9
+DISK_NEEDED_GB = {"cpu": 4, "cuda": 9}
+CPU_WHEELS = "https://download.pytorch.org/whl/cpu"  # PyTorch for Linux without NVIDIA's libraries
+PROBE_SECONDS = 10
 STAMP = "course-ready.json"
 # How PyTorch's threads wait, said before it is loaded; `util` says why, and the same where it comes first.
 PATIENCE = {"GOMP_SPINCOUNT": "1000", "KMP_BLOCKTIME": "1"}
@@ -56,8 +60,60 @@ def fingerprint(folder: Path) -> str:
     return hashlib.sha256(text).hexdigest()[:16]
 
 
-def problem_with(folder: Path) -> "str | None":
-    """Why the environment in `folder` cannot be used as it is, or None when it can."""
+def has_nvidia_driver() -> bool:
+    """Is NVIDIA's driver here? Without it, PyTorch's CUDA libraries are 4 GB that nothing uses."""
+    signs = ["/proc/driver/nvidia/version", "/usr/lib/wsl/lib/nvidia-smi"]
+    return bool(shutil.which("nvidia-smi")) or any(os.path.exists(sign) for sign in signs)
+
+
+def can_reach(address: str) -> bool:
+    """Does something answer there, within PROBE_SECONDS?"""
+    try:
+        with urllib.request.urlopen(address, timeout=PROBE_SECONDS):
+            return True
+    except (OSError, ValueError):  # a name that is not found, a refusal, silence, a proxy's odd address
+        return False
+
+
+def choose_build(asked: "str | None") -> tuple:
+    """Which PyTorch to install, "cpu" or "cuda", and why, in a few words. `asked`: one of the two, or None."""
+    if sys.platform != "linux":
+        if asked == "cuda":
+            fail("--cuda is for Linux; for an NVIDIA card on Windows see pytorch.org, 'Get started'")
+        return "cpu", "what the package index has for this system"
+    if asked == "cuda" or (asked is None and has_nvidia_driver()):
+        return "cuda", "as asked" if asked else "NVIDIA's driver is here"
+    why = "as asked" if asked else "no NVIDIA driver is here"
+    if can_reach(CPU_WHEELS + "/"):
+        return "cpu", why
+    return "cuda", f"{why}, but {CPU_WHEELS} cannot be reached: the ordinary one, 5 GB larger, does as well"
+
+
+def without_cuda(lock: str) -> str:
+    """The locked requirements without PyTorch's two packages and what only a GPU uses."""
+    unwanted = ("torch==", "torchvision==", "nvidia-", "cuda-", "triton==")
+    return "".join(line for line in lock.splitlines(True) if not line.startswith(unwanted))
+
+
+def install(pip: list, folder: Path, build: str) -> str:
+    """Install what is locked; returns the build that is there then, or "" where pip failed."""
+    if build == "cpu" and sys.platform == "linux":
+        lock = LOCK.read_text(encoding="utf-8")
+        names = ("torch==", "torchvision==")
+        wanted = folder / "pytorch.txt"
+        wanted.write_text("".join(line for line in lock.splitlines(True) if line.startswith(names)))
+        rest = folder / "others.txt"
+        rest.write_text(without_cuda(lock))
+        first = [*pip, "--no-deps", "--index-url", CPU_WHEELS, "-r", str(wanted)]
+        if subprocess.run(first).returncode == 0:
+            return build if subprocess.run([*pip, "-r", str(rest)]).returncode == 0 else ""
+        print("setup: PyTorch's CPU packages could not be had; installing the ordinary ones", flush=True)
+        build = "cuda"
+    return build if subprocess.run([*pip, "-r", str(LOCK)]).returncode == 0 else ""
+
+
+def problem_with(folder: Path, asked: "str | None" = None) -> "str | None":
+    """Why the environment in `folder` cannot be used as it is, or None when it can. `asked`: as in `setup`."""
     if not folder.exists():
         return "there is none yet"
     try:
@@ -66,6 +122,8 @@ def problem_with(folder: Path) -> "str | None":
         return "an earlier setup did not finish"
     if stamp.get("fingerprint") != fingerprint(folder):
         return "the requirements, the Python version or its folder changed"
+    if asked and stamp.get("build") != asked:
+        return f"its PyTorch is not the one of --{asked}"
     site = folder / stamp["site"]
     gone = [name for name in stamp["packages"] if not (site / name).exists()]
     if gone:
@@ -77,10 +135,13 @@ def problem_with(folder: Path) -> "str | None":
     return None
 
 
-def setup() -> Path:
-    """Make the environment if it is not there or not whole; returns its Python. The stamp comes last."""
+def setup(asked: "str | None" = None) -> Path:
+    """Make the environment if it is not there or not whole; returns its Python. The stamp comes last.
+
+    `asked`: the PyTorch that the reader wants, "cpu" or "cuda"; None leaves it to what is here.
+    """
     folder = venv_folder()
-    problem = problem_with(folder)
+    problem = problem_with(folder, asked)
     if problem is None:
         point_at_project(folder)
         return venv_python(folder)
@@ -103,13 +164,16 @@ def setup() -> Path:
     place = next(p for p in [folder, *folder.parents] if p.exists())
     if not os.access(place, os.W_OK):
         fail(f"{place} cannot be written; set COURSE_VENV (and COURSE_OUTPUT) to folders that can")
+    build, why = choose_build(asked)
     free_gb = shutil.disk_usage(place).free / 1e9
-    if free_gb < DISK_NEEDED_GB:
+    if free_gb < DISK_NEEDED_GB[build]:
         fail(
-            f"the environment needs {DISK_NEEDED_GB} GB and {free_gb:.1f} GB are free beside {place.name}; "
+            f"the environment needs {DISK_NEEDED_GB[build]} GB and {free_gb:.1f} GB are free beside {place.name}; "
             "make room, or set COURSE_VENV to a folder on a larger disk"
         )
-    print(f"setup: installing PyTorch and friends into {folder.name} (once, a few minutes) …", flush=True)
+    size = "2 GB" if build == "cpu" else "7 GB"
+    print(f"setup: PyTorch for {build.upper()} ({why})", flush=True)
+    print(f"setup: installing it and friends into {folder.name} (once, {size}, a few minutes) …", flush=True)
     start = time.monotonic()
     try:
         subprocess.run(
@@ -124,12 +188,13 @@ def setup() -> Path:
         )
     python = str(venv_python(folder))
     pip = [python, "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
-    if subprocess.run([*pip, "-r", str(LOCK)]).returncode != 0:
+    installed = install(pip, folder, build)
+    if not installed:
         fail(
             "installing the packages failed (pip's message is above); check the network and run "
             "'python3 course.py setup' again"
         )
-    write_stamp(folder)
+    write_stamp(folder, installed)
     print(f"setup: done in {time.monotonic() - start:.0f} s", flush=True)
     return venv_python(folder)
 
@@ -156,7 +221,7 @@ def point_at_project(folder: Path):
             raise  # a read-only environment of another checkout still serves: commands set PYTHONPATH
 
 
-def write_stamp(folder: Path):
+def write_stamp(folder: Path, build: str):
     """Remember what was installed, so that the next start can tell a whole environment from a broken one."""
     point_at_project(folder)
     site = next(folder.rglob("site-packages"))
@@ -165,6 +230,7 @@ def write_stamp(folder: Path):
     )
     content = {
         "fingerprint": fingerprint(folder),
+        "build": build,
         "site": site.relative_to(folder).as_posix(),
         "packages": packages,
     }
@@ -173,9 +239,9 @@ def write_stamp(folder: Path):
     os.replace(temporary, folder / STAMP)
 
 
-def python_for_the_course(here: bool) -> str:
+def python_for_the_course(here: bool, asked: "str | None" = None) -> str:
     if not here:
-        return str(setup())
+        return str(setup(asked))
     try:
         __import__("torch")
     except ImportError:
@@ -239,7 +305,9 @@ def main(arguments: "list[str]") -> int:
         print(__doc__)
         return 0
     if command == "setup":
-        python = python_for_the_course(here)
+        if len(rest) > 1 or not set(rest) <= {"--cpu", "--cuda"}:
+            fail(f"setup takes --cpu or --cuda, not '{' '.join(rest)}'")
+        python = python_for_the_course(here, rest[0][2:] if rest else None)
         print(f"ready: {Path(python).parent.parent.name}")
         return 0
     if command not in modules:

@@ -71,7 +71,8 @@ def _torch():
 
     from util.runtime import get_device, has_fast_bfloat16
 
-    yield Row("PyTorch", torch.__version__)
+    built = f"CUDA {torch.version.cuda}" if torch.version.cuda else "the CPU"
+    yield Row("PyTorch", f"{torch.__version__}, built for {built}")
     features = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
     useful = [name for name in ("avx2", "avx512_f", "avx512_bf16", "amx_bf16") if features.get(name)]
     yield Row("CPU features", ", ".join(useful) or "none that PyTorch names")

@@ -20,7 +20,7 @@ def fake_environment(tmp_path, monkeypatch):
     site = next(folder.rglob("site-packages"))
     (site / "torch").mkdir()
     (site / "torch" / "__init__.py").write_text("")
-    course.write_stamp(folder)
+    course.write_stamp(folder, "cpu")
     return folder
 
 
@@ -111,7 +111,8 @@ def test_an_environment_is_not_removed_from_inside(fake_environment, monkeypatch
 
 def test_too_little_disk_is_one_sentence(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("COURSE_VENV", str(tmp_path / "new"))
-    monkeypatch.setattr(course, "DISK_NEEDED_GB", 10**9)
+    monkeypatch.setattr(course, "DISK_NEEDED_GB", {"cpu": 10**9, "cuda": 10**9})
+    monkeypatch.setattr(course, "can_reach", lambda address: False)
     with pytest.raises(SystemExit) as stop:
         course.setup()
     assert stop.value.code == 2
@@ -126,6 +127,90 @@ def test_foreign_folder_is_not_deleted(tmp_path, monkeypatch, capsys):
         course.setup()
     assert "left alone" in capsys.readouterr().err
     assert (tmp_path / "thesis.txt").exists()
+
+
+@pytest.mark.parametrize(
+    ("system", "asked", "driver", "reachable", "build"),
+    [
+        ("linux", None, False, True, "cpu"),
+        ("linux", None, True, True, "cuda"),
+        ("linux", None, False, False, "cuda"),  # slower to fetch, but it runs
+        ("linux", "cpu", True, True, "cpu"),
+        ("linux", "cuda", False, True, "cuda"),
+        ("darwin", None, False, True, "cpu"),
+        ("win32", None, True, True, "cpu"),
+    ],
+)
+def test_pytorch_is_chosen_by_what_is_here(monkeypatch, system, asked, driver, reachable, build):
+    monkeypatch.setattr(course.sys, "platform", system)
+    monkeypatch.setattr(course, "has_nvidia_driver", lambda: driver)
+    monkeypatch.setattr(course, "can_reach", lambda address: reachable)
+    chosen, why = course.choose_build(asked)
+    assert chosen == build
+    assert why
+    assert ("cannot be reached" in why) == (not reachable)
+
+
+def test_an_address_that_nobody_answers_is_not_reached(monkeypatch):
+    """A closed port, a name that is none, and one that takes the connection and stays silent."""
+    import socket
+
+    monkeypatch.setattr(course, "PROBE_SECONDS", 0.3)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        assert not course.can_reach(f"http://127.0.0.1:{port}/")
+    assert not course.can_reach(f"http://127.0.0.1:{port}/")
+    assert not course.can_reach("no address")
+
+
+class FakePip:
+    """Stands in for subprocess.run: keeps what was to be installed, and answers as `fails` says."""
+
+    def __init__(self, *fails):
+        self.fails, self.lines = fails, []
+
+    def __call__(self, command, **options):
+        requirements = course.Path(command[-1]).read_text(encoding="utf-8")
+        self.lines.append((command, requirements))
+        return subprocess.CompletedProcess(command, int(len(self.lines) in self.fails))
+
+
+def test_cpu_packages_come_without_nvidias(tmp_path, monkeypatch):
+    pip = FakePip()
+    monkeypatch.setattr(course.sys, "platform", "linux")
+    monkeypatch.setattr(course.subprocess, "run", pip)
+    assert course.install(["pip"], tmp_path, "cpu") == "cpu"
+    (first, torch), (second, rest) = pip.lines
+    assert course.CPU_WHEELS in first
+    assert course.CPU_WHEELS not in second
+    assert {line.split("==")[0] for line in torch.splitlines()} == {"torch", "torchvision"}
+    for unwanted in ("nvidia-", "cuda-", "triton", "torch==", "torchvision=="):
+        assert not [line for line in rest.splitlines() if line.startswith(unwanted)]
+    everything = course.LOCK.read_text(encoding="utf-8").splitlines()
+    kept = [line for line in everything if line.startswith(("numpy", "torchao", "executorch", "pytorch-"))]
+    assert set(kept) <= set(rest.splitlines())
+
+
+def test_where_cpu_packages_fail_the_ordinary_ones_come(tmp_path, monkeypatch, capsys):
+    pip = FakePip(1)
+    monkeypatch.setattr(course.sys, "platform", "linux")
+    monkeypatch.setattr(course.subprocess, "run", pip)
+    assert course.install(["pip"], tmp_path, "cpu") == "cuda"
+    assert pip.lines[-1][1] == course.LOCK.read_text(encoding="utf-8")
+    assert "could not be had" in capsys.readouterr().out
+    monkeypatch.setattr(course.subprocess, "run", FakePip(1, 2))
+    assert course.install(["pip"], tmp_path, "cpu") == ""
+
+
+def test_another_pytorch_asked_for_makes_the_environment_again(fake_environment):
+    assert course.problem_with(fake_environment, "cpu") is None
+    assert "--cuda" in course.problem_with(fake_environment, "cuda")
+
+
+def test_setup_refuses_what_it_does_not_know():
+    done = run_course("setup", "--rocm")
+    assert done.returncode == 2
+    assert "--cpu or --cuda" in done.stderr
 
 
 @pytest.mark.parametrize("version", [(3, 9), (3, 16)])
