@@ -2,6 +2,7 @@
 
 import importlib
 import importlib.util
+import json
 import re
 import subprocess
 import sys
@@ -132,12 +133,31 @@ def test_modules_that_a_page_tells_to_run_exist(page):
         assert importlib.util.find_spec(name), f"{page.name}: python -m {name}"
 
 
-def test_public_ci_runs_the_same_command_on_the_oldest_and_the_newest_python():
+def test_public_ci_runs_the_fast_tier_everywhere_and_the_readmes_command_once():
     workflow = yaml.safe_load((PROJECT / ".github" / "workflows" / "ci.yml").read_text(encoding="utf-8"))
-    [job] = workflow["jobs"].values()
-    assert [step["run"] for step in job["steps"] if "run" in step] == [".ci/run"]
-    assert job["strategy"]["matrix"]["python"] == [f"{a}.{b}" for a, b in (course.OLDEST, course.NEWEST)]
+    fast, whole = workflow["jobs"]["fast"], workflow["jobs"]["whole"]
+    assert [step["run"] for step in whole["steps"] if "run" in step] == [".ci/run"]
     assert "course.py test" in (PROJECT / ".ci" / "run").read_text(encoding="utf-8")
+    assert any("course.py test --fast" in step.get("run", "") for step in fast["steps"])
+    versions = [f"3.{minor}" for minor in range(course.OLDEST[1], course.NEWEST[1] + 1)]
+    assert fast["strategy"]["matrix"]["python"] == versions
+    systems = {system.split("-")[0] for system in fast["strategy"]["matrix"]["system"]}
+    assert systems == {"ubuntu", "macos", "windows"}
+
+
+@pytest.mark.parametrize("path", sorted((PROJECT / ".github").rglob("*.yml")), ids=lambda path: path.name)
+def test_workflows_and_forms_can_be_read(path):
+    content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    assert content
+    commands = [s["run"] for job in content.get("jobs", {}).values() for s in job["steps"] if "run" in s]
+    for command in commands:
+        for name in re.findall(r"course\.py (\w+)", command):
+            assert f"course.py {name}" in course.__doc__
+
+
+def test_the_devcontainer_sets_the_course_up():
+    text = (PROJECT / ".devcontainer" / "devcontainer.json").read_text(encoding="utf-8")
+    assert "course.py setup" in json.loads(text)["postCreateCommand"]
 
 
 def test_the_citation_file_has_what_its_format_asks_for():
