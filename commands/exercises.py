@@ -4,11 +4,13 @@
     python -m commands.exercises --check [CHAPTER…]     only say which notebooks differ from their source
     python -m commands.exercises --verify --seeds 50    right answers pass, wrong ones do not, for any seed
 
-A CHAPTER is a package such as p1ch3; without one, all. `--record FILE` writes what `--verify` found.
+A CHAPTER is a package such as p1ch3; without one, all. `--record FILE` writes what `--verify` found, a chapter at a
+time; chapters that are not tried keep what the file says of them, so that a long run can be done in pieces.
 """
 
 import argparse
 import contextlib
+import functools
 import io
 import json
 import re
@@ -24,6 +26,7 @@ from util.exercises import BUG, Result, exercises_of, judge
 from util.exercises.source import Exercise, chapter_packages, find, load
 from util.files import atomic_path
 from util.paths import PROJECT, shown
+from util.runtime import seed_everything
 
 NOTEBOOKS = PROJECT / "notebooks"
 HEADING = re.compile(r"^##\s+(?:[\d.]+\s+)?Exercises\s*$", re.M)
@@ -163,6 +166,8 @@ def write_all(packages, only_check: bool) -> int:
 
 # ---------------------------------------------------------------- every answer
 
+TRAININGS = 3  # a solution that trains something is trained with so many seeds, and then tried with all
+
 
 def faults(number: str, seed: int) -> list[str]:
     """What is wrong with an exercise's own answers for `seed`: an empty list where all is well."""
@@ -174,9 +179,7 @@ def faults(number: str, seed: int) -> list[str]:
         if verdict.result is not wanted:
             found.append(f"{number}, seed {seed}: {name} should be {wanted.value}; {verdict.words}")
 
-    namespace: dict = {}
-    exec(exercise.solution_code, namespace)
-    expect(namespace[exercise.answer_name], Result.PASSED, "the solution")
+    expect(_solution_of(number, seed % TRAININGS), Result.PASSED, "the solution")
     for place, answer in enumerate(exercise.right_answers):
         expect(answer, Result.PASSED, f"right answer {place}")
     for place, answer in enumerate(exercise.wrong_answers):
@@ -188,6 +191,15 @@ def faults(number: str, seed: int) -> list[str]:
     return found
 
 
+@functools.cache
+def _solution_of(number: str, seed: int):
+    """What the solution binds, run as it is printed."""
+    exercise, namespace = find(number), {}
+    seed_everything(seed)
+    exec(exercise.solution_code, namespace)
+    return namespace[exercise.answer_name]
+
+
 def stub_names(exercise: Exercise) -> dict:
     """What the stub binds, run where the names of the chapter's exercises are known."""
     namespace = dict(vars(sys.modules[exercise.module]))
@@ -197,35 +209,44 @@ def stub_names(exercise: Exercise) -> dict:
 
 def verify(packages, seeds: int, record: str | None) -> int:
     """Try every answer of every exercise with `seeds` seeds; returns the number of faults."""
-    every, rows = [], []
+    answers = faulty = 0
     for package in packages:
+        rows = []
         for number in filter(lambda number: find(number).stub, exercises_of(package)):
-            exercise, start, mine = find(number), time.perf_counter(), []
-            for seed in range(seeds):
-                mine += faults(number, seed)
-            seconds = time.perf_counter() - start
-            answers = 1 + len(exercise.right_answers), len(exercise.wrong_answers)
+            exercise, start = find(number), time.perf_counter()
+            mine = [fault for seed in range(seeds) for fault in faults(number, seed)]
+            right, wrong = 1 + len(exercise.right_answers), len(exercise.wrong_answers)
             print(
-                f"{package:7} {number:5} {answers[0]} right, {answers[1]} wrong, {seeds} seeds: "
-                f"{'as they should' if not mine else f'{len(mine)} faults'}  {seconds:.1f} s",
+                f"{package:7} {number:5} {right} right, {wrong} wrong, {seeds} seeds: "
+                f"{'as they should' if not mine else f'{len(mine)} faults'}  {time.perf_counter() - start:.1f} s",
+                *(f"        {fault}" for fault in mine),
+                sep="\n",
                 flush=True,
             )
-            for fault in mine:
-                print(f"        {fault}")
-            every += mine
-            rows.append({"exercise": number, "right": answers[0], "wrong": answers[1], "faults": len(mine)})
-    print(f"{len(rows)} exercises, {sum(r['right'] + r['wrong'] for r in rows)} answers, {len(every)} faults")
-    if record:
-        content = {
-            "command": f"python -m commands.exercises --verify --seeds {seeds}",
-            "torch": torch.__version__.partition("+")[0],
-            "seeds": seeds,
-            "exercises": rows,
-        }
-        with atomic_path(record) as temporary:
-            temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-        print(f"written: {shown(record)}")
-    return len(every)
+            answers, faulty = answers + right + wrong, faulty + len(mine)
+            rows.append({"exercise": number, "right": right, "wrong": wrong, "faults": len(mine)})
+        if record:
+            _record(Path(record), package, seeds, rows)
+    print(f"{answers} answers, {faulty} faults")
+    return faulty
+
+
+def _record(path: Path, package: str, seeds: int, rows: list):
+    """Write what was found in chapter `package` into `path`, beside what it says of the others."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        content = {}
+    content[package] = {
+        "command": f"python -m commands.exercises --verify --seeds {seeds} --record {shown(path)} {package}",
+        "torch": torch.__version__.partition("+")[0],
+        "seeds": seeds,
+        "exercises": rows,
+    }
+    content = {package: content[package] for package in chapter_packages() if package in content}
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    print(f"{package}: written to {shown(path)}")
 
 
 def main(arguments=None):

@@ -1,11 +1,12 @@
 """Chapter 4's exercises: each with its text, stub, hints, check, solution and wrong answers."""
 
+import functools
 import itertools
-from collections import Counter
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 
 from p1ch4.draw_bikes import AT_WORK, COMMUTERS, FREE
 from util.exercises import (
@@ -22,6 +23,7 @@ from util.exercises import (
     predicted,
     same,
     shapes,
+    shown,
 )
 
 # ---------------------------------------------------------------- 4.1
@@ -95,107 +97,148 @@ right_shape.wrong({"img.permute(2, 0, 1)": True})
 
 # ---------------------------------------------------------------- 4.2
 
-displayable = Exercise(
+contact_sheet = Exercise(
     "4.2",
-    title="The way back",
+    title="A contact sheet",
     difficulty=2,
-    minutes=15,
+    minutes=20,
     kind=BUILD,
     text="""
-    From a normalized batch back to pictures that can be shown and saved: bytes from 0 to 255, channels last.
-    What a network makes may lie outside the range; such a pixel becomes black or white. Every byte that was
-    normalized must come back exactly.
+    A batch on a single page, as photographers print their films: `columns` pictures side by side, the next ones
+    below, in reading order, without gaps. Where the last row is not full, the page stays 0. All rows are
+    `columns` pictures wide, even if there are fewer pictures than that.
     """,
     stub='''
-    def displayable(batch, mean, std):
-        """batch: normalized float (N, 3, H, W) of pictures in 0 … 1; mean, std: (3,).
-
-        Returns uint8 (N, H, W, 3).
-        """
+    def contact_sheet(batch, columns):
+        """batch: (N, C, H, W). Returns (C, rows * H, columns * W), as few rows as hold N pictures."""
         raise NotImplementedError("your turn")
     ''',
     hints=(
-        "Undo the steps in reverse order: the division, then the shift, then the scaling to 0…1.",
-        "`mean` and `std` have to meet the channel axis, as in section 4.1. Converting to integers cuts off: "
-        "54.9999 becomes 54.",
-        "`round`, then `clamp(0, 255)`, then `to(torch.uint8)`, then `permute`.",
+        "How many rows are there? And where does picture number n go: into which row, and how far to the right?",
+        "Make a page of zeros, and write each picture into its place: row `n // columns`, column `n % columns`. Or "
+        "fill the batch up with pictures of zeros, give it the axes rows × columns × C × H × W, and ask which two of "
+        "these belong together.",
+        "C comes first; then rows and H make one axis, and columns and W the other: `permute(2, 0, 3, 1, 4)`, and "
+        "only then `reshape`.",
     ),
     why="""
-    Floats come back a hair too small or too large, so rounding has to come before converting. Clamping has to
-    as well: a byte of 256 would be 0, and white turn black.
+    `reshape` joins axes that are neighbours and leaves the numbers in their order. So whatever is to become one axis
+    has to be brought side by side first, the slower one in front. `rearrange` of einops says the same in words.
     """,
 )
 
 
-@displayable.check
-def check_displayable(answer):
-    for height, width in shapes(2, 4):
-        pixels = torch.randint(0, 256, (2, 3, height, width), dtype=torch.uint8)
-        mean, std = torch.rand(3) / 2 + 0.2, torch.rand(3) / 4 + 0.15
-        batch = (pixels.float() / 255 - mean[:, None, None]) / std[:, None, None]
-        with case(f"two pictures of {height} × {width} pixels", batch=batch, mean=mean, std=std):
-            got = answer(batch.clone(), mean, std)
-            same(got, pixels.permute(0, 2, 3, 1), "the pictures", atol=0.5)
-            expect(
-                str(getattr(got, "dtype", "")).endswith("uint8"),
-                "the values are right; pictures on disk are uint8, make yours so.",
-            )
-        for shift, colour in ((100, 255), (-100, 0)):
-            with case(f"a batch {shift} deviations off", batch=batch + shift, mean=mean, std=std):
-                same(
-                    answer(batch + shift, mean, std),
-                    torch.full((2, height, width, 3), colour),
-                    "the pictures",
-                )
+@contact_sheet.check
+def check_contact_sheet(answer):
+    layouts = [
+        (n, columns, 1, *shape) for n in range(1, 6) for columns in range(1, 5) for shape in shapes(2, 2)
+    ]
+    layouts.sort(key=lambda layout: layout[0] * layout[3] * layout[4])
+    for n, columns, channels, height, width in [*layouts, (7, 3, 3, 4, 5), (6, 3, 3, 5, 4), (2, 4, 2, 3, 3)]:
+        batch = torch.randint(1, 10, (n, channels, height, width)).float()
+        want = torch.zeros(channels, -(-n // columns) * height, columns * width)
+        for number, picture in enumerate(batch):
+            top, left = number // columns * height, number % columns * width
+            want[:, top : top + height, left : left + width] = picture
+        page = batch.permute(1, 0, 2, 3).reshape(channels, n * height, width)  # shown one below the other
+        with case(f"{n} pictures of {height} × {width} in {columns} columns", pictures=page):
+            same(answer(batch.clone(), columns), want, "the page")
 
 
-@displayable.solution
-def displayable_solution(batch, mean, std):
-    pixels = (batch * std[:, None, None] + mean[:, None, None]) * 255
-    return pixels.round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1)
+@contact_sheet.solution
+def contact_sheet_solution(batch, columns):
+    n, c, h, w = batch.shape
+    rows = -(-n // columns)  # rounded up
+    full = torch.cat([batch, batch.new_zeros(rows * columns - n, c, h, w)])
+    page = full.reshape(rows, columns, c, h, w).permute(2, 0, 3, 1, 4)  # (C, rows, H, columns, W)
+    return page.reshape(c, rows * h, columns * w)
 
 
-@displayable.right
-def _(batch, mean, std):
-    pixels = (batch.movedim(1, -1) * std + mean).numpy() * 255
-    return np.clip(np.rint(pixels), 0, 255).astype(np.uint8)
+@contact_sheet.right
+def picture_by_picture(batch, columns):
+    n, c, h, w = batch.shape
+    page = np.zeros((c, (n + columns - 1) // columns * h, columns * w))
+    for number, picture in enumerate(batch.numpy()):
+        row, column = divmod(number, columns)
+        page[:, row * h : (row + 1) * h, column * w : (column + 1) * w] = picture
+    return page
 
 
-@displayable.right
-def _(batch, mean, std):
-    out = torch.empty(len(batch), *batch.shape[2:], 3, dtype=torch.uint8)
-    for c in range(3):
-        out[..., c] = (255 * (batch[:, c] * std[c] + mean[c]) + 0.5).clamp(0, 255.4).byte()
-    return out
+@contact_sheet.right
+def rows_side_by_side(batch, columns):
+    blank = torch.zeros_like(batch[0])
+    rows = []
+    for start in range(0, len(batch), columns):
+        row = list(batch[start : start + columns])
+        rows.append(torch.cat(row + [blank] * (columns - len(row)), dim=2))
+    return torch.cat(rows, dim=1)
 
 
-@displayable.wrong
-def cuts_off(batch, mean, std):
-    pixels = (batch * std[:, None, None] + mean[:, None, None]) * 255
-    return pixels.clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1)
+@contact_sheet.right
+def with_einops(batch, columns):
+    missing = -len(batch) % columns
+    full = F.pad(batch, (0, 0, 0, 0, 0, 0, 0, missing))
+    return rearrange(full, "(rows columns) c h w -> c (rows h) (columns w)", columns=columns)
 
 
-@displayable.wrong
-def wraps_around(batch, mean, std):
-    pixels = (batch * std[:, None, None] + mean[:, None, None]) * 255
-    return (pixels.round().long() % 256).to(torch.uint8).permute(0, 2, 3, 1)
+@contact_sheet.right
+def by_folding(batch, columns):
+    n, c, h, w = batch.shape
+    rows = -(-n // columns)
+    pieces = F.pad(batch.reshape(n, -1).T, (0, rows * columns - n))[None]  # (1, C * H * W, rows * columns)
+    return F.fold(pieces, (rows * h, columns * w), (h, w), stride=(h, w))[0]
 
 
-@displayable.wrong
-def forgets_to_denormalize(batch, mean, std):
-    return (batch * 255).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1)
+@contact_sheet.wrong
+def only_reshapes(batch, columns):
+    n, c, h, w = batch.shape
+    rows = -(-n // columns)
+    full = torch.cat([batch, batch.new_zeros(rows * columns - n, c, h, w)])
+    return full.reshape(c, rows * h, columns * w)
 
 
-@displayable.wrong
-def channels_first(batch, mean, std):
-    pixels = (batch * std[:, None, None] + mean[:, None, None]) * 255
-    return pixels.round().clamp(0, 255).to(torch.uint8)
+@contact_sheet.wrong
+def fills_column_by_column(batch, columns):
+    n, c, h, w = batch.shape
+    rows = -(-n // columns)
+    full = torch.cat([batch, batch.new_zeros(rows * columns - n, c, h, w)])
+    return rearrange(full, "(columns rows) c h w -> c (rows h) (columns w)", columns=columns)
 
 
-@displayable.wrong
-def knows_the_numbers_of_the_chapter(batch, mean, std):
-    mean, std = torch.tensor([0.462, 0.328, 0.304]), torch.tensor([0.302, 0.243, 0.238])
-    return displayable_solution(batch, mean, std)
+@contact_sheet.wrong
+def drops_what_does_not_fill_a_row(batch, columns):
+    full = batch[: len(batch) // columns * columns]
+    return rearrange(full, "(rows columns) c h w -> c (rows h) (columns w)", columns=columns)
+
+
+@contact_sheet.wrong
+def as_wide_as_there_are_pictures(batch, columns):
+    return contact_sheet_solution(batch, min(columns, len(batch)))
+
+
+@contact_sheet.wrong
+def an_empty_row_too_many(batch, columns):
+    page = contact_sheet_solution(batch, columns)
+    return F.pad(page, (0, 0, 0, batch.shape[2])) if len(batch) % columns == 0 else page
+
+
+@contact_sheet.wrong
+def three_columns_as_in_the_chapter(batch, columns):
+    return contact_sheet_solution(batch, 3)
+
+
+@contact_sheet.wrong
+def repeats_the_last_picture(batch, columns):
+    missing = -len(batch) % columns
+    return contact_sheet_solution(torch.cat([batch, batch[-1:].expand(missing, -1, -1, -1)]), columns)
+
+
+@contact_sheet.wrong
+def takes_pictures_to_be_square(batch, columns):
+    n, c, h, w = batch.shape
+    rows = -(-n // columns)
+    full = torch.cat([batch, batch.new_zeros(rows * columns - n, c, h, w)])
+    return full.reshape(rows, columns, c, w, h).permute(2, 0, 3, 1, 4).reshape(c, rows * h, columns * w)
 
 
 # ---------------------------------------------------------------- 4.3
@@ -407,105 +450,177 @@ def in_order_of_appearance(labels):
 
 # ---------------------------------------------------------------- 4.5
 
-standardize = Exercise(
+holes = Exercise(
     "4.5",
-    title="A look into the future",
+    title="Holes in a table",
     difficulty=2,
     minutes=15,
     kind=BUG,
     text="""
-    A model is trained on 2011 and tested on 2012. Before that, `standardize` brings every column to mean 0
-    and deviation 1. The test result is better than it will ever be in use, because the function gives
-    something away. Find out what, and mend it. (Whether the deviation divides by N
-    or by N - 1 does not matter.)
+    Nobody wrote down the wind that day: a table has holes, and they are marked `nan`. `standardize` is to bring
+    each column to mean 0 and deviation 1, *measured on the values that are there*, and to put 0, the mean, into
+    the holes. For tables without holes it does. With holes, columns come out shifted, and too narrow or too wide.
+    Find out why, and mend it. (Whether the deviation divides by the number of values or by one less does not matter.)
     """,
     stub='''
-    def standardize(train, test):
-        """train: (N, C), test: (M, C). Returns both, standardized."""
-        everything = torch.cat([train, test])
-        mean, std = everything.mean(dim=0), everything.std(dim=0)
-        return (train - mean) / std, (test - mean) / std
+    def standardize(table):
+        """table: (N, C), nan where a value is missing; every column has two different ones.
+
+        Returns (N, C) without nan.
+        """
+        table = table.nan_to_num(0.0)
+        return (table - table.mean(dim=0)) / table.std(dim=0)
     ''',
     hints=(
-        "Imagine the test year to be a hundred times warmer. What happens to the training data?",
-        "Whatever is measured must be measured on what is known at the time of training.",
-        "Mean and deviation of `train` alone, applied to both.",
+        "Try it on a column of 10, 12 and `nan`. Which mean does the function find, and which one should it find?",
+        "The zeros are counted as if somebody had measured them. Filling in the mean instead mends the mean. Does it "
+        "mend the deviation?",
+        "Measure first, each column on `column[~column.isnan()]` (there is a `nanmean`, too), then standardize, and "
+        "fill the holes last, with 0.",
     ),
     why="""
-    The training data had been shifted by what was yet to come. The test data must not be standardized by
-    themselves, either: the model learned in the units of the training data, and a warmer year has to look
-    warmer.
+    A filler is no measurement. Zeros drag the mean along; the column's mean, filled in before measuring, keeps the mean
+    and makes the deviation too small, since every hole claims to be exactly average. So measure, then scale, then fill.
+    Often a column that says which values were missing helps: that nobody wrote down the wind may mean something.
     """,
 )
 
 
-@standardize.check
-def check_standardize(answer):
-    for n, m, columns in ((2, 1, 1), (3, 2, 1), (3, 2, 2), (9, 5, 3)):
-        train = torch.randperm(20 * columns)[: n * columns].reshape(n, columns).float()
-        test = torch.randperm(20 * columns)[: m * columns].reshape(m, columns).float() + 30
-        with case(train=train, test=test):
-            got = answer(train.clone(), test.clone())
-            expect(isinstance(got, tuple | list) and len(got) == 2, "return two tensors, train and test.")
-            deviations = [train.std(dim=0, correction=correction) for correction in (1, 0)]
-            first = as_tensor(got[0], "the training data")
-            # Both kinds of deviation are right; the nearer one is what was meant.
-            std = min(
-                deviations,
-                key=lambda d: (
-                    (first - (train - train.mean(0)) / d).abs().max().item()
-                    if first.shape == train.shape
-                    else 0
-                ),
+def _column(values):
+    return torch.tensor([float("nan") if value is None else float(value) for value in values])
+
+
+@holes.check
+def check_holes(answer):
+    columns = [
+        [1, 3],
+        [1, 3, None],
+        [None, 10, 12],
+        [0, 2, None],
+        [5, None, None, 9],
+        [0, 0, 1, None],
+        [-2, None, 4, 1],
+    ]
+    tables = [_column(column)[:, None] for column in columns]
+    tables.append(torch.stack([_column([1, 3, None]), _column([None, 20, 60])], dim=1))
+    tables.append(torch.stack([_column([4, 4, 6, 6]), _column([None, 0, None, 8])], dim=1))
+    for rows in (6, 12):
+        table = torch.randint(-9, 10, (rows, 3)).float()
+        table[torch.rand(table.shape) < 0.4] = torch.nan
+        table[0], table[1] = torch.tensor([1.0, 20.0, -5.0]), torch.tensor([3.0, 24.0, 0.0])
+        tables.append(table)
+    for table in tables:
+        there = ~table.isnan()
+        wanted = []
+        for correction in (1, 0):
+            want = torch.zeros_like(table)
+            for c in range(table.shape[1]):
+                values = table[there[:, c], c]
+                want[there[:, c], c] = (values - values.mean()) / values.std(correction=correction)
+            wanted.append(want)
+        with case(table=table):
+            got = as_tensor(answer(table.clone()), "the table")
+            expect(
+                got.shape != table.shape or bool(got.isfinite().all()),
+                "there is a nan or an infinity in what you return.",
             )
-            same(got[0], (train - train.mean(0)) / std, "the training data")
-            same(got[1], (test - train.mean(0)) / std, "the test data")
+            # Both kinds of deviation are right; the nearer one is what was meant.
+            near = [(got - want).abs().max().item() if got.shape == want.shape else 0 for want in wanted]
+            same(got, wanted[near.index(min(near))], "the table")
 
 
-@standardize.solution
-def standardize_solution(train, test):
-    mean, std = train.mean(dim=0), train.std(dim=0)
-    return (train - mean) / std, (test - mean) / std
+@holes.solution
+def standardize_with_holes(table):
+    missing = table.isnan()
+    mean = table.nanmean(dim=0)
+    std = ((table - mean) ** 2).nanmean(dim=0).sqrt()
+    table = (table - mean) / std
+    table[missing] = 0
+    return table
 
 
-@standardize.right
-def _(train, test):
-    mean, std = train.numpy().mean(axis=0), train.numpy().std(axis=0)
-    return [(part.numpy() - mean) / std for part in (train, test)]
+@holes.right
+def column_by_column(table):
+    out = torch.zeros(table.shape)
+    for c, column in enumerate(table.T):
+        there = ~column.isnan()
+        out[there, c] = (column[there] - column[there].mean()) / column[there].std()
+    return out
 
 
-@standardize.right
-def _(train, test):
-    var, mean = torch.var_mean(train, dim=0, keepdim=True)
-    return tuple((part - mean) * var.rsqrt() for part in (train, test))
+@holes.right
+def in_numpy(table):
+    values = table.double().numpy()
+    return np.nan_to_num((values - np.nanmean(values, axis=0)) / np.nanstd(values, axis=0, ddof=1))
 
 
-@standardize.wrong
-def each_by_itself(train, test):
-    return tuple((part - part.mean(0)) / part.std(0, correction=0).clamp(min=1e-6) for part in (train, test))
+@holes.right
+def by_weights(table):
+    there = (~table.isnan()).float()
+    filled = table.nan_to_num(0)
+    mean = filled.sum(0) / there.sum(0)
+    centered = (filled - mean) * there
+    return centered / (centered.square().sum(0) / there.sum(0)).sqrt()
 
 
-@standardize.wrong
-def one_mean_for_all_columns(train, test):
-    return (train - train.mean()) / train.std(), (test - train.mean()) / train.std()
+@holes.right
+def in_plain_python(table):
+    columns = []
+    for column in table.T.tolist():
+        values = [value for value in column if value == value]
+        mean = sum(values) / len(values)
+        std = (sum((value - mean) ** 2 for value in values) / (len(values) - 1)) ** 0.5
+        columns.append([(value - mean) / std if value == value else 0 for value in column])
+    return [list(row) for row in zip(*columns)]
 
 
-@standardize.wrong
-def mean_of_the_past_deviation_of_all(train, test):
-    mean, std = train.mean(0), torch.cat([train, test]).std(0)
-    return (train - mean) / std, (test - mean) / std
+@holes.wrong
+def fills_with_the_mean_and_measures_again(table):
+    table = torch.where(table.isnan(), table.nanmean(dim=0), table)
+    return (table - table.mean(dim=0)) / table.std(dim=0)
 
 
-@standardize.wrong
-def only_the_training_data(train, test):
-    mean, std = train.mean(0), train.std(0)
-    return (train - mean) / std, test
+@holes.wrong
+def leaves_the_holes(table):
+    mean = table.nanmean(dim=0)
+    return (table - mean) / ((table - mean) ** 2).nanmean(dim=0).sqrt()
 
 
-@standardize.wrong
-def statistics_of_the_test_data(train, test):
-    mean, std = test.mean(0), test.std(0, correction=0).clamp(min=1e-6)
-    return (train - mean) / std, (test - mean) / std
+@holes.wrong
+def fills_after_measuring_but_with_raw_zeros(table):
+    mean = table.nanmean(dim=0)
+    return (table.nan_to_num(0) - mean) / ((table - mean) ** 2).nanmean(dim=0).sqrt()
+
+
+@holes.wrong
+def takes_every_zero_for_a_hole(table):
+    filled = table.nan_to_num(0)
+    filled[filled == 0] = torch.nan
+    return standardize_with_holes(filled)
+
+
+@holes.wrong
+def drops_rows_with_holes(table):
+    whole = table[~table.isnan().any(dim=1)]
+    return (whole - whole.mean(0)) / whole.std(0)
+
+
+@holes.wrong
+def measures_whole_rows_only(table):
+    whole = table[~table.isnan().any(dim=1)]
+    whole = table.nan_to_num(0) if len(whole) < 2 else whole
+    return ((table - whole.mean(0)) / whole.std(0)).nan_to_num(0)
+
+
+@holes.wrong
+def one_mean_for_all_columns(table):
+    values = table[~table.isnan()]
+    return ((table - values.mean()) / values.std()).nan_to_num(0)
+
+
+@holes.wrong
+def only_shifts(table):
+    return (table - table.nanmean(dim=0)).nan_to_num(0)
 
 
 # ---------------------------------------------------------------- 4.6
@@ -722,179 +837,209 @@ def once_and_three_times(hours):
 
 # ---------------------------------------------------------------- 4.8
 
-
-def _join(pieces, pair):
-    """`pieces` with every occurrence of `pair` merged, from left to right."""
-    merged, place = [], 0
-    while place < len(pieces):
-        if tuple(pieces[place : place + 2]) == pair:
-            merged.append("".join(pair))
-            place += 2
-        else:
-            merged.append(pieces[place])
-            place += 1
-    return merged
-
-
-def _learn(words, steps):
-    """The pairs that byte-pair encoding merges, in order."""
-    how_often, pieces_of = Counter(words), {word: [*word, "_"] for word in words}
-    merges = []
-    for _ in range(steps):
-        pairs = Counter()
-        for word, pieces in pieces_of.items():
-            for pair in itertools.pairwise(pieces):
-                pairs[pair] += how_often[word]
-        if not pairs:
-            break
-        merges.append(max(pairs, key=lambda pair: (pairs[pair], pair)))
-        pieces_of = {word: _join(pieces, merges[-1]) for word, pieces in pieces_of.items()}
-    return merges
-
-
-tokenize = Exercise(
+fewest = Exercise(
     "4.8",
-    title="A word that nobody has seen",
+    title="As few pieces as possible",
     difficulty=3,
-    minutes=30,
+    minutes=35,
     kind=BUILD,
     text="""
-    Byte-pair encoding learned its merges on one text; now a new word comes. Cut it into pieces: begin with its
-    letters and the end mark `_`, and apply the merges *in the order in which they were learned*, each wherever
-    it fits, from left to right. Letters that were never seen stay single.
+    Another way to cut words: whatever the order in which pieces were learned, take *as few of them as possible*. The
+    pieces of the vocabulary may be used as often as one likes, and so may any single letter, whether it is in the
+    vocabulary or not. Side by side, they have to make up the word. If several cuts are equally short, any will do.
     """,
     stub='''
-    def tokenize(word, merges):
-        """word: a string; merges: list of pairs of strings, first learned first. Returns a list of pieces."""
+    def fewest_pieces(word, vocabulary):
+        """word: a string; vocabulary: a set of strings. Returns a list of pieces that make up the word."""
         raise NotImplementedError("your turn")
     ''',
     hints=(
-        "The merges are a program: run it line by line on your list of pieces.",
-        "One merge is a walk from left to right: where two neighbours are the pair, take both as one and go "
-        "on behind them.",
-        "`aaa` with the merge (a, a) becomes `aa a`, not `aa aa` and not `a aa`. A piece made by one merge can "
-        "take part in the next.",
+        "Taking the longest piece first is tempting. Try `aaba` with the vocabulary {`aa`, `aba`}: what does it give, "
+        "and what would be better?",
+        "Suppose you knew the best cut for every *beginning* of the word. How do you find the best cut of the whole "
+        "from those?",
+        "Go through the beginnings from short to long, and keep the best cut of each. That of `word[:end]` is the "
+        "shortest `best[start]` for which `word[start:end]` is a piece or a single letter, plus that piece.",
     ),
     why="""
-    The order matters: the longest piece that occurs in the vocabulary is not always what the merges make. Real
-    tokenizers do the same with a priority queue, since they have a hundred thousand merges and not twenty.
+    A word of 20 letters has half a million cuts, but only 20 beginnings; solving each of them once is called *dynamic
+    programming*. With a cost per piece, rare ones dearer, in place of "one", the same loop finds the likeliest cut,
+    which is how the unigram tokenizers of many language models work. Being greedy is faster, and sometimes longer.
     """,
 )
 
 
-@tokenize.check
-def check_tokenize(answer):
-    learned = {
-        "nothing": [],
-        "'aa' and 'aaa'": _learn(["aa", "aaa"], 4),
-        "'low', 'lower' and 'newest'": _learn(
-            ["low"] * 5 + ["lower"] * 2 + ["newest"] * 6 + ["widest"] * 3, 12
-        ),
-        "'the cat sat on the mat'": _learn(["the", "cat", "sat", "on", "the", "mat", "that", "hat"], 10),
-        "'banana'": _learn(["banana"] * 3 + ["nan", "ban"], 6),
-    }
-    words = [
-        "a",
-        "aa",
-        "aaa",
-        "aaaa",
-        "low",
-        "lowest",
-        "the",
-        "that",
-        "nana",
-        "banana",
-        "bath",
-        "widen",
-        "théâtre",
+def _fewest(word, vocabulary) -> int:
+    """The number of pieces of the best cut."""
+    best = [0]
+    for end in range(1, len(word) + 1):
+        starts = [s for s in range(end) if end - s == 1 or word[s:end] in vocabulary]
+        best.append(min(best[s] for s in starts) + 1)
+    return best[-1]
+
+
+@functools.cache
+def _small_cuts():
+    """Words of `a` and `b` with vocabularies of at most two pieces, the smallest first."""
+    words = ["".join(letters) for size in range(1, 6) for letters in itertools.product("ab", repeat=size)]
+    pieces = [word for word in words if 2 <= len(word) <= 3]
+    vocabularies = [set(v) for size in range(3) for v in itertools.combinations(pieces, size)]
+    pairs = itertools.product(words, vocabularies)
+    return sorted(pairs, key=lambda pair: (len(pair[0]) + sum(map(len, pair[1])), pair[0], sorted(pair[1])))
+
+
+@fewest.check
+def check_fewest(answer):
+    def letters(count, kinds):
+        return "".join("abcd"[i] for i in torch.randint(kinds, (count,)).tolist())
+
+    cuts = list(_small_cuts())
+    english = {"un", "fair", "air", "ness", "unf", "ine", "in", "ess", "airn", "est", "low", "lowe"}
+    cuts += [
+        (word, english) for word in ("low", "lowest", "fair", "unfair", "unfairness", "fines", "théâtre")
     ]
-    letters = "abnthe"
-    words += ["".join(letters[i] for i in torch.randint(len(letters), (5,)).tolist()) for _ in range(8)]
-    for (text, merges), word in itertools.product(learned.items(), words):
-        want = [*word, "_"]
-        for pair in merges:
-            want = _join(want, pair)
-        with case(f"merges learned from {text}", word=word, merges=merges):
-            got = answer(word, list(merges))
-            expect(isinstance(got, list | tuple), "return a list of pieces.")
+    cuts += [("aababaa", {"aa", "aba"}), ("aabacaabaca", {"aa", "aba", "aca", "baca"})]
+    for length in range(6, 14):
+        for _ in range(12):
+            pieces = {letters(size, 3) for size in (2, 2, 3, 3, 4, 5)}
+            cuts.append((letters(length, 3 + length % 2), pieces))
+    for word, vocabulary in cuts:
+        with case(word=word, vocabulary=sorted(vocabulary)):
+            got = answer(word, set(vocabulary))
             expect(
-                list(got) == want,
-                f"the pieces should be {' | '.join(want)}; you got {' | '.join(map(str, got))}.",
+                isinstance(got, list | tuple) and all(isinstance(piece, str) for piece in got),
+                f"a list of strings is wanted, not {shown(got)}.",
             )
+            cut = " | ".join(got)
+            expect("".join(got) == word, f"{cut} does not make up the word.")
+            unknown = [piece for piece in got if len(piece) != 1 and piece not in vocabulary]
+            expect(not unknown, f"in {cut}, {shown(unknown[0] if unknown else '')} is no piece.")
+            wanted = _fewest(word, vocabulary)
+            expect(len(got) <= wanted, f"{cut} has {len(got)} pieces; {wanted} will do.")
 
 
-@tokenize.solution
-def tokenize_solution(word, merges):
-    pieces = [*word, "_"]
-    for pair in merges:
-        merged = []
-        for piece in pieces:
-            if merged and (merged[-1], piece) == pair:
-                merged[-1] += piece
-            else:
-                merged.append(piece)
-        pieces = merged
-    return pieces
+@fewest.solution
+def fewest_pieces(word, vocabulary):
+    best = [[]]  # best[end]: the pieces of word[:end]
+    for end in range(1, len(word) + 1):
+        starts = [start for start in range(end) if end - start == 1 or word[start:end] in vocabulary]
+        start = min(starts, key=lambda start: len(best[start]))
+        best.append([*best[start], word[start:end]])
+    return best[-1]
 
 
-@tokenize.right
-def _(word, merges):
-    rank = {pair: number for number, pair in reversed(list(enumerate(merges)))}
-    pieces = (*word, "_")
+@fewest.right
+def from_the_end_with_a_memory(word, vocabulary):
+    @functools.cache
+    def cut(rest):
+        if not rest:
+            return ()
+        sizes = [n for n in range(1, len(rest) + 1) if n == 1 or rest[:n] in vocabulary]
+        return min(((rest[:n], *cut(rest[n:])) for n in sizes), key=len)
+
+    return cut(word)
+
+
+@fewest.right
+def in_breadth(word, vocabulary):
+    cuts = [[]]
+    reached = {0}
     while True:
-        known = [rank[pair] for pair in itertools.pairwise(pieces) if pair in rank]
-        if not known:
-            return pieces
-        pieces = tuple(_join(pieces, merges[min(known)]))
+        longer = []
+        for cut in cuts:
+            place = sum(map(len, cut))
+            if place == len(word):
+                return cut
+            for end in range(place + 1, len(word) + 1):
+                if end not in reached and (end == place + 1 or word[place:end] in vocabulary):
+                    reached.add(end)
+                    longer.append([*cut, word[place:end]])
+        cuts = longer
 
 
-@tokenize.right
-def _(word, merges):
-    pieces = [*word, "_"]
-    for first, second in merges:
-        place = 0
-        while place < len(pieces) - 1:
-            if pieces[place] == first and pieces[place + 1] == second:
-                pieces[place : place + 2] = [first + second]
-            place += 1
+@fewest.right
+def every_cut_in_order_of_its_pieces(word, vocabulary):
+    known = set(vocabulary) | set(word)
+    for count in range(len(word)):
+        for places in itertools.combinations(range(1, len(word)), count):
+            ends = [0, *places, len(word)]
+            pieces = [word[a:b] for a, b in itertools.pairwise(ends)]
+            if known.issuperset(pieces):
+                return pieces
+    return []
+
+
+def _longest_first(word, vocabulary):
+    pieces = []
+    while word:
+        size = next(n for n in range(len(word), 0, -1) if n == 1 or word[:n] in vocabulary)
+        pieces.append(word[:size])
+        word = word[size:]
     return pieces
 
 
-@tokenize.wrong
-def letters_only(word, merges):
-    return [*word, "_"]
+def _longest_last(word, vocabulary):
+    turned = _longest_first(word[::-1], {piece[::-1] for piece in vocabulary})
+    return [piece[::-1] for piece in reversed(turned)]
 
 
-@tokenize.wrong
-def forgets_the_end_mark(word, merges):
-    return tokenize_solution(word, merges)[:-1]
+@fewest.wrong
+def longest_first(word, vocabulary):
+    return _longest_first(word, vocabulary)
 
 
-@tokenize.wrong
-def each_merge_once(word, merges):
-    pieces = [*word, "_"]
-    for pair in merges:
-        for place in range(len(pieces) - 1):
-            if (pieces[place], pieces[place + 1]) == pair:
-                pieces[place : place + 2] = ["".join(pair)]
-                break
-    return pieces
+@fewest.wrong
+def longest_from_the_end(word, vocabulary):
+    return _longest_last(word, vocabulary)
 
 
-@tokenize.wrong
-def last_learned_first(word, merges):
-    return tokenize_solution(word, merges[::-1])
+@fewest.wrong
+def the_better_of_both_directions(word, vocabulary):
+    return min(_longest_first(word, vocabulary), _longest_last(word, vocabulary), key=len)
 
 
-@tokenize.wrong
-def longest_piece_first(word, merges):
-    known = {"".join(pair) for pair in merges}
-    rest, pieces = word + "_", []
-    while rest:
-        size = next(n for n in range(len(rest), 0, -1) if n == 1 or rest[:n] in known)
-        pieces.append(rest[:size])
-        rest = rest[size:]
-    return pieces
+@fewest.wrong
+def longest_anywhere(word, vocabulary):
+    for piece in sorted(vocabulary, key=lambda piece: (-len(piece), piece)):
+        before, found, after = word.partition(piece)
+        if found:
+            return longest_anywhere(before, vocabulary) + [piece] + longest_anywhere(after, vocabulary)
+    return list(word)
+
+
+@fewest.wrong
+def letters_only(word, vocabulary):
+    return list(word)
+
+
+@fewest.wrong
+def with_an_end_mark_as_in_the_chapter(word, vocabulary):
+    return [*fewest_pieces(word, vocabulary), "_"]
+
+
+@fewest.wrong
+def leaves_out_unknown_letters(word, vocabulary):
+    letters = set("".join(vocabulary)) or set(word)
+    return [piece for piece in fewest_pieces(word, vocabulary) if set(piece) <= letters]
+
+
+@fewest.wrong
+def says_only_how_many(word, vocabulary):
+    return _fewest(word, vocabulary)
+
+
+@fewest.wrong
+def each_piece_once(word, vocabulary):
+    best = [[]]
+    for end in range(1, len(word) + 1):
+        starts = [
+            start
+            for start in range(end)
+            if end - start == 1 or (word[start:end] in vocabulary and word[start:end] not in best[start])
+        ]
+        start = min(starts, key=lambda start: len(best[start]))
+        best.append([*best[start], word[start:end]])
+    return best[-1]
 
 
 # ---------------------------------------------------------------- 4.9

@@ -1,5 +1,7 @@
 """Chapter 5's exercises: each with its text, stub, hints, check, solution and wrong answers."""
 
+import itertools
+
 import numpy as np
 import torch
 
@@ -10,9 +12,11 @@ from util.exercises import (
     EXPERIMENT,
     PREDICT,
     Exercise,
+    Picture,
     as_tensor,
     case,
     expect,
+    parts,
     predicted,
     same,
 )
@@ -724,139 +728,180 @@ def holds_out_three_always(t_u, t_c, held_out, generator):
 
 # ---------------------------------------------------------------- 5.7
 
-parabola = Exercise(
+robust = Exercise(
     "5.7",
-    title="Is a parabola better?",
+    title="A line that is not taken in",
     difficulty=3,
     minutes=40,
     kind=EXPERIMENT,
+    seconds=2,
     text="""
-    The parabola a · t_u² + b · t_u + c can do all that the line can, so its training loss is never higher.
-    Is it better? Hold out each reading once: fit the line and the parabola to all others, and predict the
-    one held out. Return the mean of the squared errors on held-out readings, of the line first, then of the
-    parabola. How you fit is up to you, as long as you get to the bottom; the check allows 3 %.
+    Somebody misread the thermometer. Most readings lie within 1 °C of a line; up to a fifth of them are 20 to 40 °C
+    off, all to one side, and perhaps all at the same end of the scale. The squared error listens to the loudest. Find a
+    way to train or compute a line that does not: between its smallest and its largest reading it may be at most 3 °C
+    off the true line. Draw such readings from a line of your own, and try your way on them. The check does so with
+    lines that you cannot see, and with thermometers of other scales: readings from 20 to 80, or from 200 to 800.
     """,
     stub='''
-    def held_out_errors(t_u, t_c):
-        """t_u, t_c: (N,). Returns two numbers: mean squared held-out error of the line, of the parabola."""
+    def robust_line(t_u, t_c):
+        """t_u, t_c: (N,), N of 6 to 20, up to a fifth of t_c misread. Returns w and b of the line."""
         raise NotImplementedError("your turn")
     ''',
     hints=(
-        "N readings, N fits of each kind. Start with a function that fits one of them to any readings.",
-        "t_u squared is fifty times as large as t_u. Normalize the inputs (by training's numbers), or "
-        "descent takes forever.",
-        "Both models are linear in their parameters: with columns 1, t_u, t_u² as a matrix, "
-        "`torch.linalg.lstsq` fits them at once, and Adam on normalized columns in a thousand steps.",
+        "First see how bad it is: draw ten readings of a line, add 30 to the last one, and fit. How far off is the "
+        "line there? Which loss does not care *how* far off a reading is?",
+        "The absolute error pulls equally hard at every reading (exercise 5.2), so the many outvote the few. "
+        "Normalize the readings, so that one learning rate serves every scale, and let the rate shrink at the end.",
+        "With x = (t_u - mean) / std: 1,500 steps of Adam on `(w * x + b - t_c).abs().mean()` with a `OneCycleLR` "
+        "up to a rate of 1, and then back to raw readings: w / std, and b - w * mean / std. Another way needs no "
+        "gradient: the median of the slopes of all pairs of readings.",
     ),
     why="""
-    On the thermometer the training loss falls from 2.93 to 2.09, the held-out error from 4.5 to 4.1 only;
-    on six of eleven readings the line was worse, on five better. So the parabola is hardly better, and
-    eleven readings cannot settle it. Only readings that took no part in the fit could tell.
+    In the squared error, a reading that is 30 °C off weighs as much as 900 that are 1 °C off; in the absolute error it
+    weighs as much as 30, and its pull, the gradient, is that of any other. In between lies `nn.HuberLoss`: squared for
+    small errors, absolute for large ones. What a network learns from wrong labels depends on its loss in the same way.
     """,
 )
 
 
-def _errors(t_u, t_c):
-    """The answer in closed form."""
-    errors = []
-    for degree in (1, 2):
-        columns = torch.stack([t_u.double() ** power for power in range(degree + 1)], dim=1)
-        off = []
-        for out in range(len(t_u)):
-            keep = torch.arange(len(t_u)) != out
-            params = torch.linalg.lstsq(columns[keep], t_c.double()[keep, None]).solution[:, 0]
-            off.append(((columns[out] @ params - t_c[out]) ** 2).item())
-        errors.append(sum(off) / len(off))
-    return errors
+def _readings_of_a_line(count, misread, at_the_end, w, b, scale):
+    """Readings (N,), temperatures (N,): uniform noise of at most 0.7 °C, and `misread` ones 20 to 40 °C off."""
+    t_u = torch.linspace(20, 80, count) + (torch.rand(count) - 0.5) * 60 / count
+    t_c = w * t_u + b + 0.7 * (2 * torch.rand(count) - 1)
+    wrong = torch.arange(count)[-misread or count :] if at_the_end else torch.randperm(count)[:misread]
+    side = 1 if torch.rand(()) < 0.5 else -1
+    t_c[wrong] += side * (20 + 20 * torch.rand(len(wrong)))
+    return scale * t_u, t_c
 
 
-@parabola.check
-def check_parabola(answer):
-    t_c, t_u = readings()
-    u = torch.linspace(20, 80, 8)
-    others = {
-        "readings that lie on a parabola, nearly": (u, 0.01 * (u - 30) ** 2 + torch.randn(8)),
-        "noisy readings of a line": (u, 0.5 * u - 20 + 3 * torch.randn(8)),
-    }
-    for words, (some_u, some_c) in {"the chapter's readings": (t_u, t_c), **others}.items():
-        with case(words):
-            got = as_tensor(answer(some_u.clone(), some_c.clone()))
-            want = _errors(some_u, some_c)
-            expect(got.shape == (2,), "two numbers are wanted: the line's error and the parabola's.")
-            for name, mine, theirs in zip(("line", "parabola"), got.tolist(), want):
-                expect(
-                    abs(mine - theirs) <= 0.03 * theirs,
-                    f"the held-out error of the {name} is not {mine:.4g}.",
-                )
+@robust.check
+def check_robust(answer):
+    cases = [
+        (6, 0, False, 1, "6 readings, none of them misread"),
+        (9, 0, False, 10, "9 readings, none of them misread, of a scale that is ten times as fine"),
+        (9, 1, True, 1, "9 readings, the highest of them misread"),
+        (15, 2, True, 1, "15 readings, the two highest misread"),
+        (15, 3, False, 1, "15 readings, three of them misread"),
+        (20, 4, False, 10, "20 readings, four of them misread, of a scale that is ten times as fine"),
+    ]
+    for number, (count, misread, at_the_end, scale, words) in enumerate(cases):
+        w, b = (0.3 + 0.6 * torch.rand(())).item() * (-1) ** (number == 4), (-20 * torch.rand(())).item()
+        t_u, t_c = _readings_of_a_line(count, misread, at_the_end, w, b, scale)
+        with case(words, t_u=t_u, t_c=t_c):
+            got = parts(answer(t_u.clone(), t_c.clone()), 2, "return two numbers, w and b.")
+            mine_w, mine_b = (as_tensor(part).squeeze() for part in got)
+            expect(mine_w.ndim == mine_b.ndim == 0, "w and b should be one number each.")
+            x = torch.linspace(t_u.min().item(), t_u.max().item(), 61).double()
+            want, line = w / scale * x + b, mine_w * x + mine_b
+            off = (line - want).abs().nan_to_num(torch.inf)
+            at = x[off.argmax()].item()
+            expect(
+                off.max() <= 3,
+                f"at t_u = {at:.3g} your line is {off.max():.1f} °C off the true one; 3 °C are allowed.",
+                Picture(None, want, line, x=x, titles=("", "the true line", "your line")),
+            )
 
 
-@parabola.solution
-def held_out_errors(t_u, t_c):
-    errors = []
-    for degree in (1, 2):
-        columns = torch.stack([t_u.double() ** power for power in range(degree + 1)], dim=1)
-        squared = []
-        for out in range(len(t_u)):
-            keep = torch.arange(len(t_u)) != out
-            params = torch.linalg.lstsq(columns[keep], t_c.double()[keep, None]).solution[:, 0]
-            squared.append((columns[out] @ params - t_c[out]) ** 2)
-        errors.append(torch.stack(squared).mean().item())
-    return errors
+@robust.solution
+def robust_line(t_u, t_c):
+    mean, std = t_u.mean(), t_u.std()
+    x = (t_u - mean) / std
+    params = torch.zeros(2, requires_grad=True)
+    optimizer = torch.optim.Adam([params], lr=0.1)
+    scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=1.0, total_steps=1500)
+    for _ in range(1500):
+        loss = (params[0] * x + params[1] - t_c).abs().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        scheduler.step()
+    w, b = params.detach()
+    return w / std, b - w * mean / std
 
 
-@parabola.right
-def with_polyfit(t_u, t_c):
-    u, c = t_u.numpy(), t_c.numpy()
-    errors = np.zeros((2, len(u)))
-    for degree in (1, 2):
-        for out in range(len(u)):
-            fit = np.polyfit(np.delete(u, out), np.delete(c, out), degree)
-            errors[degree - 1, out] = (np.polyval(fit, u[out]) - c[out]) ** 2
-    return errors.mean(1)
+@robust.right
+def median_of_all_slopes(t_u, t_c):
+    pairs = itertools.combinations(range(len(t_u)), 2)
+    w = torch.stack([(t_c[j] - t_c[i]) / (t_u[j] - t_u[i]) for i, j in pairs]).median()
+    return torch.stack([w, (t_c - w * t_u).median()])
 
 
-@parabola.right
-def by_leverage(t_u, t_c):
-    """One fit is enough: held out, an error grows by 1 / (1 - leverage)."""
-    errors = []
-    x = (t_u.double() - t_u.mean()) / t_u.std()
-    for columns in (torch.stack([torch.ones_like(x), x], 1), torch.stack([torch.ones_like(x), x, x * x], 1)):
-        hat = columns @ torch.linalg.pinv(columns)
-        errors.append((((t_c - hat @ t_c.double()) / (1 - hat.diagonal())) ** 2).mean())
-    return torch.stack(errors)
+@robust.right
+def line_through_two_readings_that_most_agree_with(t_u, t_c):
+    u, c = t_u.double().numpy(), t_c.double().numpy()
+    best = None
+    for i, j in itertools.combinations(range(len(u)), 2):
+        w = (c[j] - c[i]) / (u[j] - u[i])
+        loss = np.abs(w * (u - u[i]) + c[i] - c).sum()
+        if best is None or loss < best[0]:
+            best = loss, [w, c[i] - w * u[i]]
+    return best[1]
 
 
-def _on_training_readings(t_u, t_c, degree):
-    fit = np.polyfit(t_u.numpy(), t_c.numpy(), degree)
-    return ((np.polyval(fit, t_u.numpy()) - t_c.numpy()) ** 2).mean()
+@robust.right
+def least_squares_again_and_again_with_smaller_weights(t_u, t_c):
+    columns = torch.stack([t_u, torch.ones_like(t_u)], dim=1).double()
+    weight = torch.ones(len(t_u)).double()
+    for _ in range(60):
+        root = weight.sqrt()[:, None]
+        line = torch.linalg.lstsq(columns * root, t_c.double()[:, None] * root).solution
+        weight = 1 / ((columns @ line)[:, 0] - t_c).abs().clamp(min=0.3)
+    return line
 
 
-@parabola.wrong
-def on_the_readings_of_the_fit(t_u, t_c):
-    return [_on_training_readings(t_u, t_c, degree) for degree in (1, 2)]
+def _line(t_u, t_c):
+    return tuple(np.polyfit(t_u.double().numpy(), t_c.double().numpy(), 1))
 
 
-@parabola.wrong
-def parabola_first(t_u, t_c):
-    return held_out_errors(t_u, t_c)[::-1]
+@robust.wrong
+def least_squares(t_u, t_c):
+    return _line(t_u, t_c)
 
 
-@parabola.wrong
-def knows_the_chapters_readings(t_u, t_c):
-    return held_out_errors(*reversed(readings()))
+@robust.wrong
+def without_the_reading_that_is_furthest_off(t_u, t_c):
+    w, b = _line(t_u, t_c)
+    keep = torch.arange(len(t_u)) != (w * t_u + b - t_c).abs().argmax()
+    return _line(t_u[keep], t_c[keep])
 
 
-@parabola.wrong
-def a_single_reading_held_out(t_u, t_c):
-    fits = [np.polyfit(t_u[1:].numpy(), t_c[1:].numpy(), degree) for degree in (1, 2)]
-    return [(np.polyval(fit, t_u[0].item()) - t_c[0].item()) ** 2 for fit in fits]
+@robust.wrong
+def first_and_last_reading(t_u, t_c):
+    w = (t_c[-1] - t_c[0]) / (t_u[-1] - t_u[0])
+    return w, t_c[0] - w * t_u[0]
 
 
-@parabola.wrong
-def half_the_sum_of_squares(t_u, t_c):
-    return [error / 2 for error in held_out_errors(t_u, t_c)]
+@robust.wrong
+def the_line_of_the_chapter(t_u, t_c):
+    return 0.53671, -17.3012
 
 
-@parabola.wrong
-def absolute_errors(t_u, t_c):
-    return [error**0.5 for error in held_out_errors(t_u, t_c)]
+@robust.wrong
+def absolute_error_on_raw_readings(t_u, t_c):
+    params = torch.tensor([1.0, 0.0], requires_grad=True)
+    optimizer = torch.optim.SGD([params], lr=1e-4)
+    for _ in range(100):
+        optimizer.zero_grad()
+        (params[0] * t_u + params[1] - t_c).abs().mean().backward()
+        optimizer.step()
+    return params.tolist()
+
+
+@robust.wrong
+def forgets_to_go_back_to_raw_readings(t_u, t_c):
+    mean, std = t_u.mean(), t_u.std()
+    w, b = median_of_all_slopes((t_u - mean) / std, t_c)
+    return w, b
+
+
+@robust.wrong
+def mean_of_all_slopes(t_u, t_c):
+    pairs = itertools.combinations(range(len(t_u)), 2)
+    w = torch.stack([(t_c[j] - t_c[i]) / (t_u[j] - t_u[i]) for i, j in pairs]).mean()
+    return w, (t_c - w * t_u).mean()
+
+
+@robust.wrong
+def intercept_before_slope(t_u, t_c):
+    w, b = median_of_all_slopes(t_u, t_c)
+    return b, w

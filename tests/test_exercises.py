@@ -1,16 +1,21 @@
 """The engine says what is wrong, and every exercise's own answers pass or fail as they should."""
 
+import ast
 import json
 import linecache
 import random
+import subprocess
+import sys
 import time
 
+import filelock
 import nbformat
 import numpy as np
 import pytest
 import torch
 from hypothesis import strategies as st
 
+import commands.exercises
 from commands.exercises import (
     differs,
     faults,
@@ -41,6 +46,7 @@ from util.exercises import (
     judge,
     predicted,
     progress,
+    record,
     same,
     shapes,
     shown,
@@ -112,6 +118,21 @@ def test_solutions_as_printed_are_judged(chapter):
         verdict = judge(exercise.number, namespace[exercise.answer_name])
         assert verdict.result == Result.PASSED, (exercise, verdict)
     print(f"{chapter}: all checks {time.perf_counter() - start:.1f} s")
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS)
+def test_record_of_fifty_seeds_is_about_these_answers(chapter):
+    """Each answer was tried with fifty seeds, by a command that the record names."""
+    command = f"python -m commands.exercises --verify --seeds 50 --record data/exercises.json {chapter}"
+    recorded = json.loads((PROJECT / "data" / "exercises.json").read_text(encoding="utf-8")).get(chapter)
+    if recorded is None:
+        pytest.skip(f"not recorded yet; run: {command}")
+    assert recorded["command"] == command
+    exercises = [source.find(number) for c, number in CHECKED if c == chapter]
+    assert recorded["exercises"] == [
+        {"exercise": e.number, "right": 1 + len(e.right_answers), "wrong": len(e.wrong_answers), "faults": 0}
+        for e in exercises
+    ], f"the exercises have changed since; run: {command}"
 
 
 @pytest.mark.parametrize("chapter", CHAPTERS)
@@ -262,6 +283,16 @@ def test_stub_class_is_recognized(monkeypatch):
     assert not exercise.is_untouched(reader_function(stub.replace("return x", "return -x"), "Net"))
 
 
+@pytest.mark.parametrize(("chapter", "number"), CHECKED, ids=lambda value: value)
+def test_stub_run_statement_by_statement_is_recognized(chapter, number):
+    """As IPython runs a cell: a name that the stub imports is unknown to what compiles its functions."""
+    exercise = source.find(number)
+    namespace = dict(vars(sys.modules[exercise.module]))
+    for node in ast.parse(exercise.stub).body:
+        exec(compile(ast.Module([node], []), "<cell>", "exec"), namespace)
+    assert judge(number, namespace[exercise.answer_name]).result is Result.NOT_ATTEMPTED
+
+
 def test_two_exercises_cannot_share_a_number():
     with pytest.raises(ValueError, match="3.2"):
         Exercise("3.2", title="", difficulty=1, minutes=5, kind=BUILD, text="")
@@ -303,6 +334,7 @@ def test_as_tensor_says_what_it_got():
 def test_shown_is_short():
     assert shown(torch.tensor([[1.0, 0.25]])) == "[[1, 0.25]]"
     assert shown(torch.zeros(5, 6)) == "a tensor of shape (5, 6)"
+    assert shown(np.zeros((5, 6))) == "an array of shape (5, 6)"
     assert shown((1,)) == "(1,)"
     assert len(shown("x" * 500)) < 90
 
@@ -346,6 +378,16 @@ def test_predicted_names_the_first_that_did_not_come_true():
         predicted({"a": (2, 3), "b": "int64", "c": False}, truth)
     with pytest.raises(Wrong, match="no prediction for `c`"):
         predicted({"a": (2, 3), "b": torch.float32}, truth)
+
+
+def test_a_rounded_prediction_is_told_so():
+    for said in (0.03, 0.031, 0.0312):
+        with pytest.raises(Wrong, match="only if one rounds"):
+            predicted({"a": said}, {"a": 50 / 1600})
+    for said in (0.1, 0.0, "nothing", (0.03, 0.03), None):
+        with pytest.raises(Wrong, match="is not"):
+            predicted({"a": said}, {"a": 50 / 1600})
+    predicted({"a": 50 / 1600, "b": (2, 3), "c": 2.3}, {"a": 50 / 1600, "b": (2, 3), "c": 2.30001})
 
 
 # ---------------------------------------------------------------- pictures
@@ -397,7 +439,31 @@ def test_progress_lists_passed_tried_and_open(halving, clean_output, capsys):
     assert max(map(len, said.splitlines())) <= 90
     progress_command(["p1ch3"])
     assert "◐ 3.2   The place of an element (★, 10 minutes)" in capsys.readouterr().out
-    assert [path.name for path in clean_output.iterdir()] == ["exercises.json"]
+    assert {path.name for path in clean_output.iterdir()} <= {"exercises.json", "exercises.json.lock"}
+
+
+def test_two_kernels_lose_nothing_of_each_other(clean_output):
+    code = """if True:
+        import sys
+        from util.exercises import record
+        for i in range(40):
+            assert record.note(f"{sys.argv[1]}.{i}", passed=i % 2) is None
+    """
+    kernels = [subprocess.Popen([sys.executable, "-c", code, chapter], cwd=PROJECT) for chapter in ("1", "2")]
+    assert [kernel.wait(timeout=60) for kernel in kernels] == [0, 0]
+    entries = record.read()
+    assert len(entries) == 80
+    assert all(
+        state == ("passed" if int(number.split(".")[1]) % 2 else "tried") for number, state in entries.items()
+    )
+
+
+def test_a_list_that_somebody_else_holds_is_one_sentence(halving, clean_output, monkeypatch, capsys):
+    monkeypatch.setattr(record, "LOCK_SECONDS", 0)
+    clean_output.mkdir()
+    with filelock.FileLock(f"{clean_output / 'exercises.json'}.lock"):
+        assert check("3.99", half) == Result.PASSED
+    assert "not noted: another notebook holds" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("content", ["{", "[]", '{"3.2": 5}', "\udcff"])
@@ -467,6 +533,20 @@ def test_outputs_of_cells_that_stay_are_kept():
 def test_notebook_without_a_place_for_exercises_is_named():
     with pytest.raises(UserError, match="no heading '## Exercises'"):
         split(notebook_with(("md", "# Title")).cells)
+
+
+def test_record_keeps_what_it_says_of_other_chapters(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(
+        commands.exercises, "exercises_of", lambda package: ["3.1", "3.2"][package == "p1ch4" :]
+    )
+    path = tmp_path / "record.json"
+    for chapter in ("p1ch4", "p1ch3"):
+        assert main(["--verify", "--seeds", "1", "--record", str(path), chapter]) == 0
+    content = json.loads(path.read_text())
+    assert list(content) == ["p1ch3", "p1ch4"]
+    assert [row["exercise"] for row in content["p1ch3"]["exercises"]] == ["3.1", "3.2"]
+    assert content["p1ch4"]["exercises"] == [{"exercise": "3.2", "right": 3, "wrong": 5, "faults": 0}]
+    assert "p1ch3: written to" in capsys.readouterr().out
 
 
 def test_command_names_an_unknown_chapter():

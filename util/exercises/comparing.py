@@ -33,8 +33,8 @@ def shown(value) -> str:
     if isinstance(value, torch.Tensor | np.ndarray):
         size = value.numel() if isinstance(value, torch.Tensor) else value.size
         if size > 24:
-            kind = "tensor" if isinstance(value, torch.Tensor) else "array"
-            return f"a {kind} of shape {tuple(value.shape)}"
+            kind = "a tensor" if isinstance(value, torch.Tensor) else "an array"
+            return f"{kind} of shape {tuple(value.shape)}"
         return shown(value.tolist())
     if isinstance(value, bool | np.bool_):
         return str(bool(value))
@@ -181,7 +181,21 @@ def predicted(prediction, truth: dict):
     for key, value in truth.items():
         expect(key in prediction, f"There is no prediction for `{key}`.")
         said = prediction[key]
+        expect(
+            not _is_rounded(said, value),
+            f"`{key}` is {shown(said)} only if one rounds. Give the number itself; a formula will do, such as 1 / 3.",
+        )
         expect(_came_true(said, value), f"`{key}` is not {shown(said)}. Run it, look, and ask yourself why.")
+
+
+def _is_rounded(said, value) -> bool:
+    """Is `said` what `value` becomes with two or three digits, and not near enough to pass?"""
+    try:
+        said, value = float(said), float(value)
+    except (TypeError, ValueError, RuntimeError):
+        return False
+    rounded = said in {float(f"{value:.{digits}g}") for digits in (2, 3)} | {round(value, 2), round(value, 3)}
+    return rounded and said != 0 and not _came_true(said, value)
 
 
 def _came_true(said, value) -> bool:

@@ -2,12 +2,15 @@
 
 import json
 
+import filelock
+
 from util.errors import UserError
 from util.exercises.source import catalogue, package_of, place
 from util.files import atomic_path
 from util.paths import output_root, shown
 
 PASSED, TRIED = "passed", "tried"
+LOCK_SECONDS = 10
 
 
 def _path():
@@ -36,14 +39,18 @@ def note(number: str, passed: bool) -> str | None:
     Returns None, or one sentence about why it could not be noted.
     """
     try:
-        entries = read()
-        wanted = PASSED if passed or entries.get(number) == PASSED else TRIED
-        if entries.get(number) != wanted:
-            entries[number] = wanted
-            with atomic_path(_path()) as temporary:
-                temporary.write_text(json.dumps(entries, indent=1) + "\n", encoding="utf-8")
+        _path().parent.mkdir(parents=True, exist_ok=True)
+        with filelock.FileLock(f"{_path()}.lock", timeout=LOCK_SECONDS):  # two notebooks may be open at once
+            entries = read()
+            wanted = PASSED if passed or entries.get(number) == PASSED else TRIED
+            if entries.get(number) != wanted:
+                entries[number] = wanted
+                with atomic_path(_path()) as temporary:
+                    temporary.write_text(json.dumps(entries, indent=1) + "\n", encoding="utf-8")
     except UserError as error:
         return f"not noted: {error}"
+    except filelock.Timeout:
+        return f"not noted: another notebook holds {shown(_path())}.lock; run this cell again"
     except OSError as error:
         return f"not noted in {shown(_path())}: {error.strerror}"
     return None

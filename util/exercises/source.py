@@ -124,16 +124,27 @@ class Exercise:
         wanted = getattr(answer, "__name__", None)
         if not self.stub or wanted is None:
             return False
-        for constant in compile(self.stub, "stub", "exec").co_consts:
-            if isinstance(constant, types.CodeType) and constant.co_name == wanted:
-                if isinstance(answer, type):
-                    given = {_prints(c) for c in constant.co_consts if isinstance(c, types.CodeType)}
-                    own = [f.__code__ for f in vars(answer).values() if isinstance(f, types.FunctionType)]
-                    return {_prints(code) for code in own} == given
-                return isinstance(answer, types.FunctionType) and _prints(answer.__code__) == _prints(
-                    constant
-                )
-        return False
+        return any(_is_made_by(code, answer) for code in self._stub_codes if code.co_name == wanted)
+
+    @functools.cached_property
+    def _stub_codes(self) -> list[types.CodeType]:
+        """The stub's functions and classes, as a file compiles them and as a notebook does.
+
+        IPython compiles a cell statement by statement. Then a function does not know that a name was imported
+        above it, and Python calls the name's functions by other instructions.
+        """
+        statements = [ast.Module([node], []) for node in ast.parse(self.stub).body]
+        compiled = [compile(part, "stub", "exec") for part in (self.stub, *statements)]
+        return [c for code in compiled for c in code.co_consts if isinstance(c, types.CodeType)]
+
+
+def _is_made_by(code: types.CodeType, answer) -> bool:
+    """Does `answer`, a function or class, do what the definition compiled to `code` does?"""
+    if isinstance(answer, type):
+        given = {_prints(c) for c in code.co_consts if isinstance(c, types.CodeType)}
+        own = [f.__code__ for f in vars(answer).values() if isinstance(f, types.FunctionType)]
+        return {_prints(c) for c in own} == given
+    return isinstance(answer, types.FunctionType) and _prints(answer.__code__) == _prints(code)
 
 
 def _prints(code: types.CodeType):
