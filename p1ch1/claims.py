@@ -11,6 +11,7 @@ from util.claims import Claim
 # As `learned` and `ruled` of the notebook: a row for 10, 30, 100, 300 and 1,000 examples, a column per training.
 LEARNED = np.array([[0.66, 0.82, 0.82], [0.88, 0.91, 0.93], [0.975] * 3, [0.994] * 3, [0.998] * 3])
 RULED = np.array([[0.973] * 3, [0.974] * 3, [0.974] * 3, [0.972] * 3, [0.974] * 3])
+SAME = dict.fromkeys(range(10_000), 50)  # every spot as bright, or as large
 ROWS = {10: 0, 30: 1, 100: 2, 300: 3, 1000: 4}
 
 
@@ -19,6 +20,23 @@ def _changed(scores, count, to):
     scores = scores.copy()
     scores[ROWS[count]] = to
     return scores
+
+
+def _mended_by_one_pixel(v):
+    """Of the first rule's mistakes, the share that vanishes when the one pixel it looks at loses its noise."""
+    pictures, labels = v["fresh"].clone(), v["fresh_labels"]
+    wrong = v["first_rule"](pictures) != labels
+    row, column = v["middle"](pictures)
+    every = torch.arange(len(pictures))
+    smooth = nn.functional.avg_pool2d(pictures, 3, stride=1, padding=1)
+    pictures[every, 0, row, column] = smooth[every, 0, row, column]
+    return (v["first_rule"](pictures)[wrong] == labels[wrong]).float().mean().item()
+
+
+def _error_of_a_line(v):
+    """Squared error of the best line through picture 3's wave."""
+    x = torch.cat([v["xs"], torch.ones_like(v["xs"])], dim=1)
+    return (x @ torch.linalg.lstsq(x, v["target"]).solution - v["target"]).square().mean()
 
 
 def _losses_of_guesses(v):
@@ -37,18 +55,13 @@ CLAIMS = [
     ),
     Claim(
         "a single noisy pixel flips the answer",
-        lambda v: 0.05 < 1 - v["first_score"] < 0.12,
-        [{"first_score": 0.99}, {"first_score": 0.8}],
+        lambda v: _mended_by_one_pixel(v) > 0.5 and v["first_score"] < 0.95,
+        [{"first_score": 0.99}, {"first_rule": lambda images: torch.zeros(len(images), dtype=torch.int64)}],
     ),
     Claim(
         "Much better: two thirds of the mistakes are gone.",
         lambda v: abs((1 - v["better_score"]) / (1 - v["first_score"]) - 1 / 3) < 0.08,
         [{"better_score": 0.955}, {"better_score": 0.99}],
-    ),
-    Claim(
-        "Inside are about 1,800 adjustable numbers, which start out random.",
-        lambda v: 1700 < sum(p.numel() for p in v["new_network"]().parameters()) < 1900,
-        [{"new_network": lambda: nn.Linear(100, 20)}],
     ),
     Claim(
         "With ten examples the network is far behind, and the three trainings disagree",
@@ -107,22 +120,24 @@ CLAIMS = [
         [{"guesses": {0: (5.4, -17.3), 3000: (1.0, 0.0)}}],
     ),
     Claim(
-        "The same loop, with a small network in place of the line, can follow any curve.",
-        lambda v: (
-            (v["bends"][800] - v["target"]).square().mean()
-            < 0.05 * (v["bends"][20] - v["target"]).square().mean()
-        ),
+        "The same loop, with a small network in place of the line, follows a wave that no line comes near.",
+        lambda v: (v["bends"][800] - v["target"]).square().mean() < 0.01 * _error_of_a_line(v),
         [{"bends": {20: torch.zeros(80, 1), 800: torch.zeros(80, 1)}}],
     ),
     Claim(
-        "half of them are smaller",
+        "So we sort all of them by size and take one from the middle: about half of them are smaller.",
         lambda v: abs(v["rank"] / len(v["nodules"]) - 0.5) < 0.08,
         [{"rank": 5}, {"rank": 283}],
     ),
     Claim(
-        "The nodule is one white spot among more than a dozen in this slice, and the whole scan holds close to ninety "
-        "islands of a nodule's size. It has eight nodules; the rest are pieces of vessels.",
-        lambda v: len(v["in_slice"]) > 12 and 80 <= len(v["in_scan"]) <= 92 and v["known"] == 8,
+        "The nodule is one of nine white spots in this slice, and the whole scan holds more than a hundred islands "
+        "of a nodule's size. It has three nodules",
+        lambda v: len(v["in_slice"]) == 9 and 100 < len(v["in_scan"]) < 130 and v["known"] == 3,
         [{"in_slice": [1, 2]}, {"in_scan": list(range(40))}, {"known": 60}],
+    ),
+    Claim(
+        "Nothing in this slice says which spot it is: another one is brighter, two are larger",
+        lambda v: [sum(x > of[v["it"]] for x in of.values()) for of in (v["bright"], v["large"])] == [1, 2],
+        [{"bright": SAME}, {"large": SAME}],
     ),
 ]

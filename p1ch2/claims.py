@@ -6,7 +6,10 @@ import torch
 from p1ch2.drawing import COLOURS, DAYLIGHT
 from util.claims import Claim
 
-GREEN, MEADOW = list(COLOURS).index("green"), list(DAYLIGHT).index("in a meadow")
+GREEN = list(COLOURS).index("green")
+MEADOW, SNOW, DESERT = (
+    list(DAYLIGHT).index(f"in {place}") for place in ("a meadow", "the snow", "the desert")
+)
 EVEN_SHIFT = torch.full((len(COLOURS), len(DAYLIGHT)), 14.0)
 
 
@@ -38,11 +41,6 @@ def _others(shift):
 
 
 CLAIMS = [
-    Claim(
-        "Two sets of weights for one architecture, and the second is 4.5 percentage points better.",
-        lambda v: abs(v["better_by"] - 4.5) < 0.05,
-        [{"better_by": 4.1}, {"better_by": -4.5}],
-    ),
     Claim(
         "Nearly all the numbers sit in the fully connected layers, nearly all the work is done by the others.",
         lambda v: (
@@ -93,8 +91,14 @@ CLAIMS = [
     ),
     Claim(
         "The youngest is right far more often than AlexNet with a thirteenth of its numbers.",
-        lambda v: 12.5 < v["costs"]["AlexNet"][0] / v["costs"]["EfficientNet-Lite0"][0] < 13.5,
-        [{"costs": {"AlexNet": (61e6, 1), "EfficientNet-Lite0": (61e6 / 5, 1)}}],
+        lambda v: (
+            12.5 < v["costs"]["AlexNet"][0] / v["costs"]["EfficientNet-Lite0"][0] < 13.5
+            and v["claimed"]["EfficientNet-Lite0"] > v["claimed"]["AlexNet"] + 15
+        ),
+        [
+            {"costs": {"AlexNet": (61e6, 1), "EfficientNet-Lite0": (61e6 / 5, 1)}},
+            {"claimed": {"AlexNet": 66.0, "EfficientNet-Lite0": 75.1}},
+        ],
     ),
     Claim(
         "the cat turns into velvet",
@@ -128,15 +132,20 @@ CLAIMS = [
         [_one_answer("strange_answers", "a man", "bow tie", 93.0), {"labels": ["tripod", "man"]}],
     ),
     Claim(
-        "Cover a third of the picture, wherever you like, even the middle of the face: belief in a cat falls by less "
-        "than five points, and in most places it rises.",
-        lambda v: v["fall"].max() < 5 and (v["fall"] < 0).float().mean() > 0.5 and v["whole"] > 80,
+        "Cover a third of the picture, wherever you like, even the middle of the face: belief in a cat falls by two "
+        "points at most, and nearly everywhere it rises.",
+        lambda v: v["fall"].max() < 2.5 and (v["fall"] < 0).float().mean() > 0.85 and v["whole"] > 80,
         [{"fall": torch.full((7, 7), 30.0)}, {"fall": torch.full((7, 7), 1.0)}, {"whole": 12.0}],
     ),
     Claim(
-        "an eye with some fur around it, a twelfth of the picture, is enough for a cat, while the nose and the "
-        "blurred wall are not",
-        lambda v: v["enough"].max() > 60 and v["enough"][4, 3:5].max() < 10 and v["enough"][0, 0] < 10,
+        "some fur and the corner of an eye, a twelfth of the picture, are enough for a cat, and whiskers nearly so. "
+        "The nose is not, nor is the plain fur above it.",
+        lambda v: (
+            v["enough"][1, 3] > 70  # the corner of an eye
+            and v["enough"][5, 1] > 45  # whiskers
+            and v["enough"][5:, 3:6].max() < 25  # the nose
+            and v["enough"][1:5, 4].max() < 5  # the fur above it
+        ),
         [{"enough": torch.zeros(7, 7)}, {"enough": torch.full((7, 7), 80.0)}],
     ),
     Claim(
@@ -186,12 +195,16 @@ CLAIMS = [
         ],
     ),
     Claim(
-        "A hundred moves in, all twelve columns show the same bright pattern",
+        "whatever it starts from, the forger makes one and the same thing, and the detective sees through it",
         lambda v: (
             torch.pdist(v["piles"]["move 100"].flatten(1)[:100]).mean()
             < 0.6 * torch.pdist(v["piles"]["move 1500"].flatten(1)[:100]).mean()
+            and v["losses"][90:110, 1].mean() > 2
         ),
-        [{"piles": dict.fromkeys(("move 100", "move 1500"), torch.rand(200, 1, 8, 8))}],
+        [
+            {"piles": dict.fromkeys(("move 100", "move 1500"), torch.rand(200, 1, 8, 8))},
+            {"losses": np.full((1501, 2), 0.69)},
+        ],
     ),
     Claim(
         "though the judge is about two thirds sure of them on average, and more than four fifths of genuine ones",
@@ -216,6 +229,15 @@ CLAIMS = [
             {"counts": np.full(10, 60)},
             {"nearest": torch.zeros(600, 3).min(1)},
         ],
+    ),
+    Claim(
+        "the one that comes closest to a genuine digit is still 1.8 away from it. Genuine digits by themselves are "
+        "about as close to their nearest neighbours, 2.0 as a rule",
+        lambda v: (
+            abs(v["nearest"].values.min().item() - 1.8) < 0.1
+            and abs(v["between"].median().item() - 2.0) < 0.1
+        ),
+        [{"nearest": torch.zeros(600, 3).min(1)}, {"between": torch.full((1797,), 3.0)}],
     ),
     Claim(
         "In the first four hundred moves the forger loses badly",
@@ -249,13 +271,16 @@ CLAIMS = [
         [{"shift": 3 * EVEN_SHIFT}, {"shift": 0.3 * EVEN_SHIFT}],
     ),
     Claim(
-        "A green animal comes back green from the meadow.",
-        lambda v: v["shift"][GREEN, MEADOW] < 18,
-        [{"shift": 3 * EVEN_SHIFT}],
+        "A green animal comes back green from the meadow. From the desert it usually comes back much greyer, from the "
+        "snow now and then",
+        lambda v: (
+            [(v["off"][GREEN, place] > 25).sum().item() for place in (MEADOW, SNOW, DESERT)] == [0, 4, 9]
+        ),
+        [{"off": torch.full((8, 3, 12), 20.0)}, {"off": torch.full((8, 3, 12), 40.0)}],
     ),
     Claim(
-        "same animals, same poses, another ground, and the error is three times as large",
-        lambda v: 2.3 < v["shift"][GREEN].max() / v["shift"][GREEN, MEADOW] < 3.7,
+        "same animals, same poses, another ground, and in the desert the error is three times as large",
+        lambda v: 2.3 < v["shift"][GREEN, DESERT] / v["shift"][GREEN, MEADOW] < 3.7,
         [{"shift": EVEN_SHIFT}],
     ),
     Claim(

@@ -106,6 +106,21 @@ CLAIMS = [
         ],
     ),
     Claim(
+        "within one category the larger type (or, where neither can hold the other, the next that holds both)",
+        lambda v: (
+            v["meetings"]["int16 array + int64 array"].dtype == torch.int64
+            and v["meetings"]["float16 array + bfloat16 array"].dtype == torch.float32
+        ),
+        [
+            {
+                "meetings": {
+                    "int16 array + int64 array": torch.ones(1, dtype=torch.int64),
+                    "float16 array + bfloat16 array": torch.ones(1, dtype=torch.bfloat16),
+                }
+            }
+        ],
+    ),
+    Claim(
         "Moving the triangle's centre to the origin takes one line.",
         lambda v: v["centered"].mean(dim=0).abs().max() < 1e-6 and v["centered"].abs().max() > 1,
         [{"centered": _POINTS}, {"centered": torch.zeros(3, 2)}],

@@ -76,7 +76,7 @@ CLAIMS = [
         ],
     ),
     Claim(
-        "Normalized each by itself, all three come out equally bright, and what told day from night is gone.",
+        "Normalized each by itself, all three come out equally bright, and what told dusk from daylight is gone.",
         lambda v: v["brightness"]["each by itself"].max() < 1e-4,
         [{"brightness": {"each by itself": torch.tensor([0.3, 0.0, 0.3])}}],
     ),
