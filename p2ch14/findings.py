@@ -21,7 +21,8 @@ class Finding:
     center_irc: voxel index (float). center_xyz: mm, patient coordinates (LPS). diameter_mm: of the ball
     with the volume of the marked voxels, or None where nothing was marked. logit: of the probability that it is
     a nodule; findings are ranked by it. malignancy: 0 to 1, or None where no malignancy network judged it.
-    voxels: where its marked voxels lie in the flat scan.
+    voxels: where its marked voxels lie in the flat scan. axes_mm: longest diameter and the one across it, as
+    `p2ch14.axes` measures nodules, or None.
     """
 
     center_irc: tuple[float, float, float]
@@ -30,6 +31,7 @@ class Finding:
     logit: float = math.nan
     malignancy: float | None = None
     voxels: np.ndarray | None = field(default=None, repr=False, compare=False)
+    axes_mm: tuple[float, float] | None = None
 
     @property
     def probability(self) -> float:
@@ -38,7 +40,9 @@ class Finding:
 
     @property
     def size(self) -> str:
-        """The diameter for people to read."""
+        """The size for people to read: both axes where they were measured, else the diameter."""
+        if self.axes_mm is not None:
+            return "{:.1f} x {:.1f} mm".format(*self.axes_mm)
         return "size unknown" if self.diameter_mm is None else f"{self.diameter_mm:.1f} mm"
 
 
@@ -93,7 +97,7 @@ def print_result(result: ScanResult, threshold):
         x, y, z = nodule.center_xyz
         malignancy = "" if nodule.malignancy is None else f"  malignancy {nodule.malignancy:.2f}"
         print(
-            f"  nodule {nodule.probability:.3f}  {nodule.size:>8}  "
+            f"  nodule {nodule.probability:.3f}  {nodule.size:>14}  "
             f"at x {x:7.1f}  y {y:7.1f}  z {z:7.1f} mm{malignancy}"
         )
 
@@ -113,6 +117,7 @@ def write_json(path, results, threshold):
                     "diameter_mm": None if nodule.diameter_mm is None else round(nodule.diameter_mm, 2),
                     "probability": float(twelve_digits(nodule.probability)),
                     "malignancy": None if nodule.malignancy is None else round(nodule.malignancy, 5),
+                    "axes_mm": None if nodule.axes_mm is None else [round(mm, 2) for mm in nodule.axes_mm],
                 }
                 for nodule in result.nodules(threshold)
             ],

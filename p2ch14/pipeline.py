@@ -13,6 +13,7 @@ from p2ch11.training import load_weights
 from p2ch13.lungs import Lungs
 from p2ch13.model import UNetWrapper
 from p2ch13.segment import segment
+from p2ch14.axes import axes_of
 from p2ch14.findings import Finding, ScanResult, without_repeats
 from p2ch14.grouping import beside_lungs, group_voxels
 from p2ch14.limits import limits_of
@@ -101,6 +102,9 @@ class NodulePipeline:
         findings.sort(key=lambda finding: -finding.logit)
         if self.grouping == "split":
             findings = without_repeats(findings)
+        for finding in findings:
+            if finding.probability >= self.threshold:
+                finding.axes_mm = axes_of(finding.voxels, ct.hu_a.shape, ct.geometry.spacing_irc)[:2]
         warnings = limits_of(ct, lungs)
         return ScanResult(ct.series_uid, str(path), time.perf_counter() - start, findings, warnings)
 
