@@ -630,7 +630,8 @@ most_compact = Exercise(
     kind=OPEN,
     text="""
     Return the tensor in a dtype that holds every value *exactly* with as few bytes per element as possible.
-    There is no single right way to decide, and often more than one type of the same size will do.
+    There is no single right way to decide, and often more than one type of the same size will do. (Leave out
+    `float8_e8m0fnu`, which holds powers of two and nothing else.)
     """,
     stub='''
     def smallest_dtype(values):

@@ -280,7 +280,7 @@ def check_coronal(answer):
     for depth, width in ((2, 2), (4, 3), (6, 5)):
         # Every slice brighter than the one below, so that a pixel's value tells its height.
         z, y, x = torch.meshgrid(torch.arange(depth), torch.arange(4), torch.arange(width), indexing="ij")
-        hu = (100 * z + 60 * y * (y + 1) + torch.randperm(9)[:width][x]).to(torch.int16)
+        hu = (100 * z + 60 * y * (y + 1) + 200 * torch.randperm(9)[:width][x]).to(torch.int16)
         settings = ((2, (1.0, 1.0, 1.0)), (2, (2.0, 1.0, 1.0)), (1, (2.5, 0.4, 0.5)), (0, (1.5, 1.5, 1.5)))
         for row, spacing in settings:
             rows = round(depth * spacing[0] / spacing[2])
@@ -351,6 +351,11 @@ def the_other_spacing(hu, row, spacing_mm):
 @coronal.wrong
 def the_middle_row_always(hu, row, spacing_mm):
     return coronal_solution(hu, hu.shape[1] // 2, spacing_mm)
+
+
+@coronal.wrong
+def left_and_right_exchanged(hu, row, spacing_mm):
+    return coronal_solution(hu, row, spacing_mm).flip(1)
 
 
 @coronal.wrong

@@ -132,10 +132,8 @@ def check_forgotten(answer):
             want = sum(n * m + m for n, m in zip(layers, layers[1:]))
             got = sum(p.numel() for p in model.parameters())
             expect(got == want, f"parameters() finds {got} numbers; the layers have {want}.")
-            expect(
-                set(model.state_dict()) == {name for name, _ in model.named_parameters()},
-                "state_dict differs.",
-            )
+            saved = sum(tensor.numel() for tensor in model.state_dict().values())
+            expect(saved == want, f"state_dict() holds {saved} numbers; the layers have {want}.")
             x = torch.randint(-3, 4, (4, layers[0])).float()
             right = x
             with torch.no_grad():
@@ -213,6 +211,18 @@ class OnlyTheLastIsSeen(nn.Module):
 
 
 @forgotten.wrong
+class HandsOutParametersThatItDoesNotSave(nn.Module):
+    def __init__(self, sizes):
+        super().__init__()
+        self.layers = [nn.Linear(n, m) for n, m in zip(sizes, sizes[1:])]
+
+    def parameters(self, recurse=True):
+        return (p for layer in self.layers for p in layer.parameters())
+
+    forward = Deep.forward
+
+
+@forgotten.wrong
 def the_network_of_the_chapter(sizes):
     return nn.Sequential(nn.Linear(1, 13), nn.Tanh(), nn.Linear(13, 1))
 
@@ -263,7 +273,7 @@ def check_collapsed(answer):
             first, second = nn.Linear(n, hidden, biases[0]), nn.Linear(hidden, m, biases[1])
             with torch.no_grad():
                 for parameter in (*first.parameters(), *second.parameters()):
-                    parameter.copy_(torch.randint(1, 4, parameter.shape))
+                    parameter.copy_(torch.randint(2, 5, parameter.shape))
             x = torch.cat([torch.zeros(1, n), torch.randint(-2, 3, (3, n)).float()])
             want = second(first(x))
             words = f"layers from {n} to {hidden} to {m}, with bias: {biases[0]}, {biases[1]}"
@@ -276,6 +286,8 @@ def check_collapsed(answer):
                 )
                 same(second(first(x)), want, "what the two layers answer afterwards")
                 same(one(x), want, "what the one layer answers")
+                own = nn.functional.linear(x, one.weight, one.bias)
+                same(own, want, "what the weight and bias of the one layer answer")
 
 
 @collapsed.solution
@@ -334,6 +346,16 @@ def wrong_order(first, second):
 @collapsed.wrong
 def stacks_them(first, second):
     return nn.Sequential(first, second)
+
+
+@collapsed.wrong
+class LinearByNameOnly(nn.Linear):
+    def __init__(self, first, second):
+        super().__init__(first.in_features, second.out_features)
+        self.both = lambda x: second(first(x))
+
+    def forward(self, x):
+        return self.both(x)
 
 
 @collapsed.wrong
