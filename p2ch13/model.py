@@ -4,6 +4,7 @@ import torch
 from torch import nn
 
 from p2ch12.augment import Strengths, random_affine, transform
+from util.errors import UserError
 from util.unet import UNet
 
 
@@ -11,9 +12,10 @@ class UNetWrapper(nn.Module):
     """The U-Net for CT slices: batch norm on the raw HU in front, a sigmoid behind (chapter 13).
 
     `forward` takes (N, 7, H, W) float HU in [-1000, 1000], the slice and three on each side, and
-    answers (N, 1, H, W) probabilities for the middle slice; H and W must be multiples of 4. Parameters as
-    for `util.unet.UNet`; with the default ones, names and shapes of the weights are those of the book's
-    published ones.
+    answers (N, 1, H, W) probabilities for the middle slice. With padding, H and W must be multiples of 4 (of
+    2**(depth - 1)): else `UserError`, for the plain U-Net would answer with fewer pixels than it was given.
+    Parameters as for `util.unet.UNet`; with the default ones, names and shapes of the weights are those of the
+    book's published ones.
     """
 
     def __init__(
@@ -30,6 +32,9 @@ class UNetWrapper(nn.Module):
         self.input_batchnorm = nn.BatchNorm2d(in_channels)
         self.unet = UNet(in_channels, n_classes, depth, wf, padding, batch_norm, up_mode)
         self.final = nn.Sigmoid()
+        self.edge_multiple = (
+            2 ** (depth - 1) if padding else 1
+        )  # each level halves, and drops what is left over
         self._init_weights()
 
     def _init_weights(self):
@@ -42,9 +47,23 @@ class UNetWrapper(nn.Module):
 
     def forward(self, input_batch):
         """(N, 7, H, W) HU -> (N, 1, H, W) probabilities, float32."""
+        if not torch.jit.is_scripting():
+            self._check_edges(input_batch)
         logits = self.unet(self.input_batchnorm(input_batch))
         # In bfloat16 a sigmoid rounds to exactly 1 from about 6 on, and its gradient to 0.
         return self.final(logits.float())
+
+    @torch.jit.unused
+    def _check_edges(self, input_batch):
+        """Raise `UserError` for edges that would come back shorter. An exported network's edges are its own affair."""
+        if torch.jit.is_tracing() or torch.compiler.is_compiling():
+            return
+        height, width = input_batch.shape[2:]
+        if height % self.edge_multiple or width % self.edge_multiple:
+            raise UserError(
+                f"UNetWrapper was given slices of {height} x {width} pixels; both must be multiples of "
+                f"{self.edge_multiple}, so cut or pad them"
+            )
 
 
 class SegmentationAugmentation(nn.Module):

@@ -10,7 +10,7 @@ from torch import nn
 
 from p2ch11.training import LunaTrainingApp
 from p2ch12.augment import Strengths, add_augmentation_arguments, chosen_strengths
-from p2ch13.dsets import Luna2dSegmentationDataset, TrainingLuna2dSegmentationDataset
+from p2ch13.dsets import CONTEXT_SLICES, Luna2dSegmentationDataset, TrainingLuna2dSegmentationDataset
 from p2ch13.model import SegmentationAugmentation, UNetWrapper
 from util.errors import main_guard
 
@@ -24,19 +24,23 @@ METRICS_SIZE = 4
 FULL_STRENGTHS = Strengths(flip=True, offset=0.03, scale=0.2, rotate=True, noise=25.0)
 
 
+# Sky blue, yellow and vermilion of Okabe and Ito, which colour-blind people can tell apart.
+FOUND, MISSED, WRONG = (0.34, 0.71, 0.91), (0.94, 0.89, 0.26), (0.84, 0.37, 0.0)
+
+
 def overlay(slice_hu, label, predicted):
-    """A slice as a picture, float (3, H, W) in [0, 1]: found green, missed orange, marked wrongly red.
+    """A slice as a picture, float (3, H, W) in [0, 1], with what is `FOUND`, `MISSED` and marked `WRONG`ly.
 
     slice_hu: (H, W) HU; label, predicted: (H, W) bool.
     """
     picture = ((slice_hu + 1000) / 1400).clamp(0, 1).expand(3, -1, -1).clone()
     for where, colour in (
-        (label & predicted, (0.0, 1.0, 0.0)),
-        (label & ~predicted, (1.0, 0.6, 0.0)),
-        (~label & predicted, (1.0, 0.0, 0.0)),
+        (label & predicted, FOUND),
+        (label & ~predicted, MISSED),
+        (~label & predicted, WRONG),
     ):
-        # Half the colour, half the slice: what lies beneath stays visible.
-        picture[:, where] = 0.5 * picture[:, where] + 0.5 * torch.tensor(colour)[:, None]
+        # Not all of it is colour: what lies beneath stays visible.
+        picture[:, where] = 0.4 * picture[:, where] + 0.6 * torch.tensor(colour)[:, None]
     return picture
 
 
@@ -64,21 +68,30 @@ class SegmentationTrainingApp(LunaTrainingApp):
         parser.add_argument("--missed-weight", type=float, default=4.0, help="cost of a missed pixel")
         parser.add_argument("--entropy-weight", type=float, default=2.0, help="weight of the cross-entropy")
         parser.add_argument("--samples", type=int, default=1600, help="crops in an epoch")
+        parser.add_argument(
+            "--context-slices",
+            type=int,
+            default=CONTEXT_SLICES,
+            help="neighbours that the network sees above and below a slice",
+        )
 
     def initModel(self):
-        """An untrained `UNetWrapper`."""
-        return self.to_device(UNetWrapper())
+        """An untrained `UNetWrapper` for the slice and its neighbours."""
+        return self.to_device(UNetWrapper(in_channels=2 * self.cli_args.context_slices + 1))
 
     def initTrainDl(self):
         """Batches of crops, `--samples` of them in an epoch."""
+        args = self.cli_args
         dataset = TrainingLuna2dSegmentationDataset(
-            self.cli_args.val_stride, False, samples=self.cli_args.samples
+            args.val_stride, False, contextSlices_count=args.context_slices, samples=args.samples
         )
         return self.make_loader(dataset, shuffle=True)
 
     def initValDl(self):
         """Batches of whole held-out slices."""
-        return self.make_loader(Luna2dSegmentationDataset(self.cli_args.val_stride, True), shuffle=False)
+        args = self.cli_args
+        dataset = Luna2dSegmentationDataset(args.val_stride, True, contextSlices_count=args.context_slices)
+        return self.make_loader(dataset, shuffle=False)
 
     def diceLoss(self, prediction_g, label_g, epsilon=1, dim=(1, 2, 3)):
         """1 - Dice coefficient (Milletari et al. 2016) over `dim`: per sample, or over the batch.
@@ -149,7 +162,7 @@ class SegmentationTrainingApp(LunaTrainingApp):
         return metrics
 
     def logImages(self, epoch_ndx, mode_str, dl, count=4):
-        """Show TensorBoard slices with what was found (green), missed (orange) and marked wrongly (red).
+        """Show TensorBoard slices with what was found (blue), missed (yellow) and marked wrongly (red).
 
         `count` slices, spread over the validation set; the same ones every time, so that TensorBoard's
         slider over the epochs shows how the marks change.
@@ -166,8 +179,12 @@ class SegmentationTrainingApp(LunaTrainingApp):
             self.writer(mode_str).add_image(f"slice/{place}", marked, self.totalTrainingSamples_count)
 
     def score(self, val_metrics):
-        """Recall: what segmentation misses, no later step can find."""
-        return val_metrics["pr/recall"]
+        """F2: recall, which counts four times as much as precision; what segmentation misses, no later step can find.
+
+        By recall alone, a network that marks everything would be the best.
+        """
+        precision, recall = val_metrics["pr/precision"], val_metrics["pr/recall"]
+        return 5 * precision * recall / (4 * precision + recall) if precision and recall else 0.0
 
 
 if __name__ == "__main__":

@@ -126,16 +126,22 @@ def print_scores(results, truth, threshold=0.5, irrelevant=None):
 
     Arguments as for `threshold_for`. Returns the `Score` of all scans.
     """
-    table = np.zeros((3, 4), dtype=int)
-    print(f"\n{'scan':>14}  nodules  found  filtered  missed  false positives")
+    table, spared_in_all = np.zeros((3, 4), dtype=int), 0
+    print(f"\n{'scan':>14}  nodules  found  filtered  missed  false positives  on irrelevant findings")
     for result in results:
-        nodules, spared = truth.get(result.series_uid, []), (irrelevant or {}).get(result.series_uid, ())
-        one = match_and_score(result.findings, nodules, threshold, irrelevant=spared)
-        table += one
-        print(f"{'…' + result.series_uid[-12:]:>14}  {_counts(Score.of(one))}")
+        nodules, irrelevant_here = ((lists or {}).get(result.series_uid, ()) for lists in (truth, irrelevant))
+        one = match_and_score(result.findings, nodules, threshold, irrelevant=irrelevant_here)
+        seen = outcome_of(result.nodules(threshold), nodules, irrelevant_here)
+        spared = int((~seen.on_nodule & ~seen.is_false).sum())
+        table, spared_in_all = table + one, spared_in_all + spared
+        print(f"{'…' + result.series_uid[-12:]:>14}  {_counts(Score.of(one))}  {spared:22}")
     total = Score.of(table)
     per_scan = total.false_positives / max(len(results), 1)
-    print(f"{'all':>14}  {_counts(total)}  ({per_scan:.1f} per scan)\n")
+    print(f"{'all':>14}  {_counts(total)}  {spared_in_all:22}")
+    print(
+        f"{per_scan:.1f} false positives per scan; marks on irrelevant findings count neither way "
+        f"(LUNA16's rule)\n"
+    )
     print_confusion("all scans", table, do_mal=True)
     return total
 

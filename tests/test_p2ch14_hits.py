@@ -91,7 +91,7 @@ def test_all_who_count_count_the_same(monkeypatch, capsys):
     total = print_validation(RESULTS, threshold)
     assert total == Score(1, 1, 1, 4)
     said = capsys.readouterr().out
-    assert re.search(r"all +3 +1 +1 +1 +4  \(1\.3 per scan\)", said)
+    assert re.search(r"all +3 +1 +1 +1 +4 +2\n1\.3 false positives per scan", said)
     assert re.search(r"Non-Nodules +0 +1 +4 +0\n", said)
 
 
@@ -113,7 +113,7 @@ def test_the_main_job_tells_the_same_counts_as_validation(monkeypatch, capsys, c
     main_job.analyse_held_out(Pipeline(), list(TRUTH), TRUTH, IRRELEVANT)
     counts = np.array([[int(n) for n in re.findall(r"\d+", text)] for text in told])
     assert counts.sum(axis=0).tolist() == [3, 1, 1, 1, 4]
-    assert re.search(r"all +3 +1 +1 +1 +4  ", capsys.readouterr().out)
+    assert re.search(r"all +3 +1 +1 +1 +4 +2\n", capsys.readouterr().out)
 
 
 def test_the_books_tuples_and_whole_lists_of_candidates_are_scored(monkeypatch):
