@@ -167,6 +167,8 @@ def main(arguments=None):
     """`python course.py notebooks [p1ch3 …]`: execute and write back all notebooks, or those named."""
     import sys
 
+    from commands import where_is
+
     names = sys.argv[1:] if arguments is None else arguments
     total = 0.0
     for path in sorted(NOTEBOOKS.glob("p*.ipynb")):
@@ -178,6 +180,7 @@ def main(arguments=None):
         memory = f"{done.peak_bytes / 1e9:5.2f} GB of memory"
         excess = "" if done.peak_bytes <= MOST_BYTES else f", more than {MOST_BYTES / 1e9:.0f}"
         print(f"{path.name:60} {done.seconds:6.1f} s  {size}  {memory}{excess}", flush=True)
+    where_is.write()
     print(f"{'all':60} {total:6.1f} s")
 
 

@@ -20,7 +20,7 @@ PAGES = sorted(
     path
     for folder in (
         PROJECT,
-        *(PROJECT / name for name in ("notebooks", "docs", "data")),
+        *(PROJECT / name for name in ("notebooks", "docs", "docs/learn", "data")),
         *(PROJECT / "data").glob("p*ch*"),
     )
     for path in folder.glob("*.md")
