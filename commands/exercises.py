@@ -3,6 +3,7 @@
     python -m commands.exercises [CHAPTER…]             write the section "Exercises" of the notebooks
     python -m commands.exercises --check [CHAPTER…]     only say which notebooks differ from their source
     python -m commands.exercises --verify --seeds 50    right answers pass, wrong ones do not, for any seed
+    python -m commands.exercises --times [CHAPTER…]     how long the checks take: 20 s a chapter at most
 
 A CHAPTER is a package such as p1ch3; without one, all. `--record FILE` writes what `--verify` found, a chapter at a
 time; chapters that are not tried keep what the file says of them, so that a long run can be done in pieces.
@@ -166,6 +167,7 @@ def write_all(packages, only_check: bool) -> int:
 
 # ---------------------------------------------------------------- every answer
 
+LONGEST = 20  # seconds that all checks of a chapter may take together
 TRAININGS = 3  # a solution that trains something is trained with so many seeds, and then tried with all
 
 
@@ -249,6 +251,25 @@ def _record(path: Path, package: str, seeds: int, rows: list):
     print(f"{package}: written to {shown(path)}")
 
 
+def times(packages) -> int:
+    """Print how long each check takes with the solution; returns how many chapters need more than `LONGEST`."""
+    slow = 0
+    for package in packages:
+        together = 0.0
+        for number in filter(lambda number: find(number).stub, exercises_of(package)):
+            answer = _solution_of(number, 0)
+            start = time.perf_counter()
+            with contextlib.redirect_stdout(io.StringIO()):
+                judge(number, answer)
+            seconds, announced = time.perf_counter() - start, find(number).seconds
+            together += seconds
+            if seconds >= 1 or announced:
+                print(f"{package:7} {number:5} {seconds:5.1f} s, announced: {announced or 'less than 1'}")
+        print(f"{package:7} all   {together:5.1f} s")
+        slow += together > LONGEST
+    return slow
+
+
 def main(arguments=None):
     parser = argparse.ArgumentParser(
         prog="python -m commands.exercises",
@@ -258,6 +279,7 @@ def main(arguments=None):
     parser.add_argument("chapters", nargs="*", metavar="CHAPTER")
     parser.add_argument("--check", action="store_true", help="write nothing; exit status 1 if any differs")
     parser.add_argument("--verify", action="store_true", help="try every right and wrong answer")
+    parser.add_argument("--times", action="store_true", help="how long the checks take")
     parser.add_argument("--seeds", type=int, default=3, help="how many seeds --verify tries (3)")
     parser.add_argument("--record", metavar="FILE", help="write what --verify found as JSON")
     options = parser.parse_args(arguments)
@@ -267,6 +289,8 @@ def main(arguments=None):
     packages = options.chapters or chapter_packages()
     if options.verify:
         return int(verify(packages, options.seeds, options.record) > 0)
+    if options.times:
+        return int(times(packages) > 0)
     return int(write_all(packages, options.check) > 0)
 
 

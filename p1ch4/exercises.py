@@ -141,7 +141,8 @@ def check_contact_sheet(answer):
             top, left = number // columns * height, number % columns * width
             want[:, top : top + height, left : left + width] = picture
         page = batch.permute(1, 0, 2, 3).reshape(channels, n * height, width)  # shown one below the other
-        with case(f"{n} pictures of {height} × {width} in {columns} columns", pictures=page):
+        words = f"{'one picture' if n == 1 else f'{n} pictures'} of {height} × {width}, columns = {columns}"
+        with case(words, pictures=page):
             same(answer(batch.clone(), columns), want, "the page")
 
 

@@ -798,7 +798,7 @@ def check_robust(answer):
             expect(
                 off.max() <= 3,
                 f"at t_u = {at:.3g} your line is {off.max():.1f} °C off the true one; 3 °C are allowed.",
-                Picture(None, want, line, x=x, titles=("", "the true line", "your line")),
+                Picture(None, want, line, x=x, points=(t_u, t_c), titles=("", "the true line", "your line")),
             )
 
 

@@ -410,6 +410,35 @@ def test_pictures_fit_a_page(given, want, got):
     assert len(figure.axes) == (2 if given is None else 3)
 
 
+def test_colours_that_are_neither_bytes_nor_shares_are_told_apart():
+    """Normalized pictures lie on both sides of 0: cut off there, half of each would be black."""
+    image = torch.linspace(-2, 2, 3 * 20 * 20).reshape(3, 20, 20)
+    drawn = Picture(None, image, image + 0.5).draw().axes[0].images[0].get_array()
+    assert len(np.unique(drawn)) == 3 * 20 * 20
+    for brightest in (1, 255):
+        image[:] = 0.2 * brightest
+        image[:, 0] = 0
+        drawn = Picture(None, image, image).draw().axes[0].images[0].get_array()
+        assert np.allclose(drawn[1:], 0.2)
+
+
+def test_points_stand_beside_curves():
+    x = torch.linspace(0, 1, 30)
+    figure = Picture(None, x, x**2, x=x, points=([0, 1], [5, -5])).draw()
+    for axis in figure.axes:
+        low, high = axis.get_ylim()
+        assert low < -5 < 5 < high
+        assert [list(line.get_ydata()) for line in axis.lines if len(line.get_xdata()) == 2] == [[5, -5]]
+
+
+def test_whole_numbers_in_cells_are_written_out():
+    figure = Picture(None, torch.tensor([[1960.0, -0.5]]), torch.tensor([[1960.0, torch.nan]])).draw()
+    assert [[text.get_text() for text in axis.texts] for axis in figure.axes] == [
+        ["1960", "-0.5"],
+        ["1960", "nan"],
+    ]
+
+
 def test_a_wrong_tensor_comes_with_its_picture():
     def holds():
         with case(x=torch.arange(4)):

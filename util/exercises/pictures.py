@@ -18,8 +18,8 @@ class Picture:
     """The input (or None), what it should be, and what it is; drawn as images, tables or curves.
 
     given, want, got: tensors or arrays with at most three axes, one of which may be 1 or 3 colours;
-    `x` is the axis of curves, `titles` replaces the titles of the three panels; with `compare=False` the last
-    two are not held against each other.
+    `x` is the axis of curves, `points` (their x, their y) are drawn as dots with them, `titles` replaces the titles
+    of the three panels; with `compare=False` the last two are not held against each other.
     """
 
     def __init__(
@@ -29,11 +29,13 @@ class Picture:
         got,
         *,
         x=None,
+        points=None,
         titles=("the input", "what it should be", "what yours is"),
         compare=True,
     ):
         self.given, self.want, self.got = (None if v is None else _array(v) for v in (given, want, got))
         self.x = None if x is None else _array(x)
+        self.points = None if points is None else tuple(map(_array, points))
         self.titles, self.compare = titles, compare
 
     def draw(self):
@@ -45,10 +47,12 @@ class Picture:
         with mpl.rc_context({"font.size": 10, "axes.grid": False}):
             figure = Figure((3.1 * len(panels), height), dpi=90, layout="constrained")
             axes = figure.subplots(1, len(panels))
-            limits = _limits(self.want, self.got)
+            limits = _limits(self.want, self.got, *([self.points[1]] if self.points else []))
             for axis, (panel, title) in zip(axes, panels):
                 axis.set_title(title, fontsize=11)
                 _draw(axis, panel, None if panel is self.given else limits, self.x)
+                if self.points and panel is not self.given:
+                    axis.plot(*self.points, "o", color="0.45", markersize=4)
             if self.compare:
                 _mark_differences(axes[-1], self.want, self.got, self.x)
         return figure
@@ -80,7 +84,7 @@ def _plane(values: np.ndarray) -> np.ndarray:
     """What of `values` can be drawn: a line, a table, or a picture with its colours last."""
     while values.ndim > 2:
         if values.ndim == 3 and values.shape[-1] == 3 and values.shape[0] > 3:
-            return np.clip(values if values.max(initial=0) <= 1 else values / 255, 0, 1)
+            return values
         if values.ndim == 3 and values.shape[0] == 3 and min(values.shape[1:]) > 3:
             return _plane(values.transpose(1, 2, 0))
         values = values[0]
@@ -120,7 +124,7 @@ def _draw(axis, values, limits, x):
         axis.spines[["top", "right"]].set_visible(False)
         return
     low, high = limits or _limits(values)
-    table = np.atleast_2d(values)
+    table = np.atleast_2d(values) if values.ndim < 3 else _colours(values, low, high)
     size = _font_size(table) if table.ndim == 2 and _is_table(table) else None
     if size:
         low -= 1.5 * (high - low)  # light greys only, so that black numbers can be read on all of them
@@ -129,12 +133,23 @@ def _draw(axis, values, limits, x):
     axis.set_yticks([])
     if size:
         for (row, column), value in np.ndenumerate(table):
-            axis.text(column, row, f"{value:.3g}", ha="center", va="center", fontsize=size)
+            axis.text(column, row, _short(value), ha="center", va="center", fontsize=size)
+
+
+def _colours(values, low, high):
+    """`values` from 0 to 1: as they are, as bytes, or, if they are neither, between the darkest and the brightest."""
+    if low >= 0:
+        low, high = 0, 1 if high <= 1 else max(high, 255)
+    return np.clip((np.nan_to_num(values) - low) / (high - low), 0, 1)
+
+
+def _short(value) -> str:
+    return f"{value:.0f}" if value == round(value, 0) and abs(value) < 1e5 else f"{value:.3g}"
 
 
 def _font_size(table) -> int | None:
     """The largest size at which all numbers of `table` fit into their cells; None if none does."""
-    widest = 1 + max(len(f"{value:.3g}") for value in table.flat)
+    widest = 1 + max(len(_short(value)) for value in table.flat)
     return next((size for size in (11, 8, 6) if 0.77 * size * widest * table.shape[1] <= PANEL), None)
 
 
@@ -154,12 +169,12 @@ def _mark_differences(axis, want, got, x):
     places = np.argwhere(off)
     if max(off.shape) <= CELLS:
         for row, column in places:
-            axis.add_patch(_frame(column - 0.46, row - 0.46))
+            axis.add_patch(_frame(column - 0.46, row - 0.46, 2.5 if max(off.shape) <= 6 else 1.2))
     else:
         for_show = places[:: max(1, len(places) // 200)]
         axis.plot(for_show[:, 1], for_show[:, 0], "x", color=VERMILION, markersize=4)
     axis.set_xlabel(f"{len(places)} of {off.size} differ")
 
 
-def _frame(left, bottom):
-    return Rectangle((left, bottom), 0.92, 0.92, fill=False, edgecolor=VERMILION, linewidth=2.5)
+def _frame(left, bottom, width):
+    return Rectangle((left, bottom), 0.92, 0.92, fill=False, edgecolor=VERMILION, linewidth=width)

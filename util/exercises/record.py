@@ -74,7 +74,7 @@ def progress(*chapters):
         for number in numbers if wanted else ():
             print(f"  {MARKS[state[number]]} {number:5} {_described(every[number])}")
     if not wanted:
-        print(f"{'together':26}{_counts(list(state.values()))}")
+        print(f"{'together':27}{_counts(list(state.values()))}")
         print(f"{MARKS[PASSED]} passed  {MARKS[TRIED]} tried  {MARKS['open']} open")
         following = next((n for n in every if state[n] == TRIED), None) or _next_open(every, state)
         if following:
