@@ -159,6 +159,7 @@ prepare_photo = Exercise(
     """,
     stub='''
     import torch
+    from torchvision.transforms.v2 import functional as V
 
     MEAN = torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1)
     STD = torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
@@ -166,8 +167,6 @@ prepare_photo = Exercise(
 
     def prepare_photo(image):
         """A PIL image in RGB, of any size -> the batch (1, 3, 224, 224) that ImageNet's networks expect."""
-        from torchvision.transforms.v2 import functional as V
-
         pixels = V.pil_to_tensor(image)  # (3, H, W), 0 to 255
         pixels = V.resize(pixels, [256, 256])
         pixels = V.center_crop(pixels, [224, 224]).float()

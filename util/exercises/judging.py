@@ -27,11 +27,15 @@ _HINTS_GIVEN: dict = {}
 
 @dataclass
 class Verdict:
-    """What a check found: the result, the words for it, and a picture where there is one to draw."""
+    """What a check found: the result, the words for it, and a picture where there is one to draw.
+
+    `by_chance` says whether a random number was drawn on the way: if none was, another seed finds the same.
+    """
 
     result: Result
     words: str
     picture: Picture | None = None
+    by_chance: bool = False
 
 
 class _Silent:
@@ -87,16 +91,29 @@ def judge(number: str, answer, seed: int = SEED, stub_counts: bool = True) -> Ve
     if _is_open(answer) or (stub_counts and exercise.is_untouched(answer)):
         return Verdict(Result.NOT_ATTEMPTED, "not attempted yet. Your turn!")
     with _randomness_of_its_own(seed):
-        try:
-            exercise.check_function(answer)
-        except Wrong as wrong:
-            return Verdict(Result.WRONG, f"not yet. {_told(wrong, str(wrong))}", wrong.picture)
-        except Exception as error:
-            if is_stub(error):
-                return Verdict(Result.NOT_ATTEMPTED, "not attempted yet. Your turn!")
-            said = f"your answer raised {type(error).__name__}{_first_line(error)}{_where(error)}."
-            return Verdict(Result.WRONG, f"not yet. {_told(error, said)}")
+        start = _random_states()
+        verdict = _judged(exercise, answer)
+        verdict.by_chance = _random_states() != start
+    return verdict
+
+
+def _judged(exercise, answer) -> Verdict:
+    try:
+        exercise.check_function(answer)
+    except Wrong as wrong:
+        return Verdict(Result.WRONG, f"not yet. {_told(wrong, str(wrong))}", wrong.picture)
+    except Exception as error:
+        if is_stub(error):
+            return Verdict(Result.NOT_ATTEMPTED, "not attempted yet. Your turn!")
+        said = f"your answer raised {type(error).__name__}{_first_line(error)}{_where(error)}."
+        return Verdict(Result.WRONG, f"not yet. {_told(error, said)}")
     return Verdict(Result.PASSED, "passed. Well done!")
+
+
+def _random_states():
+    """Something that changes when Python, NumPy or PyTorch draws."""
+    numpy = np.random.get_state()
+    return random.getstate(), numpy[1].tobytes(), numpy[2:], torch.get_rng_state().numpy().tobytes()
 
 
 def hint(number: str):
