@@ -3,6 +3,8 @@
 import dataclasses
 import io
 import json
+import math
+import os
 import shutil
 import subprocess
 import sys
@@ -11,6 +13,7 @@ import time
 import zipfile
 import zlib
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -554,6 +557,18 @@ def test_findings_report_and_slices_of_a_scan(app, analysed, scan):
     assert int(picture[row, column]) == pytest.approx(min(grey, 255), abs=1.5)
     assert client.get(f"{url}/slices/{len(hu)}.png").status_code == 404
     assert client.get(f"{url}/slices/1.png?window=bones").status_code == 404
+    steps = [
+        slice(None, None, step)
+        for step in (-1 if state["scan"]["z_step_mm"] > 0 else 1, *state["scan"]["steps"])
+    ]
+    hu = hu.clip(-1000, 1000)
+    upright = hu[tuple(steps)]
+    for plane, (slow, at) in {"axial": (0, index), "coronal": (1, row), "sagittal": (2, column)}.items():
+        sent = np.frombuffer(client.get(f"{url}/planes/{plane}/{at}.raw").data, "<i2")
+        want = np.take(hu[(slice(None), *steps[1:])] if slow == 0 else upright, at, axis=slow)
+        assert np.array_equal(sent.reshape(want.shape), want)
+        assert client.get(f"{url}/planes/{plane}/{hu.shape[slow]}.raw").status_code == 404
+    assert client.get(f"{url}/planes/oblique/1.raw").status_code == 404
 
 
 def test_pictures_show_the_front_up_however_a_scan_is_stored(scan):
@@ -861,9 +876,89 @@ def served(app):
 
 MARK = """(() => {
   const box = (e) => { const b = e.getBoundingClientRect(); return [b.left, b.top, b.width, b.height]; };
-  return {image: box(document.getElementById("slice")), mark: box(document.querySelector("#marks .chosen circle")),
-          alt: document.getElementById("slice").alt, shown: document.getElementById("slice").naturalWidth};
+  const told = {};
+  for (const name of Object.keys(PLANES)) {
+    const plane = document.getElementById(name), canvas = plane.querySelector("canvas");
+    const pixels = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
+    told[name] = {image: box(canvas), mark: box(plane.querySelector(".chosen circle")),
+                  size: [canvas.width, canvas.height], index: Number(canvas.dataset.index),
+                  label: canvas.getAttribute("aria-label"),
+                  grey: Array.from(pixels.filter((_, i) => i % 4 === 0))};
+  }
+  return told;
 })()"""
+CHOSEN = "document.querySelectorAll('.plane .chosen circle').length === 3"
+
+
+def drag(browser, selector, start, end, **options):
+    """A mouse pressed at `start`, moved to `end`, let go; both as parts of the element's width and height."""
+    left, top, width, height = browser.value(
+        f"(() => {{ const e = document.querySelector('{selector}'); e.scrollIntoView({{block: 'center'}});"
+        " const b = e.getBoundingClientRect(); return [b.left, b.top, b.width, b.height]; })()"
+    )
+    places = [{"x": left + x * width, "y": top + y * height} for x, y in (start, end)]
+    options = {"button": "left", "clickCount": 1} | options
+    browser.call("Input.dispatchMouseEvent", type="mousePressed", **places[0], **options)
+    browser.call("Input.dispatchMouseEvent", type="mouseMoved", **places[1], **options)
+    browser.call("Input.dispatchMouseEvent", type="mouseReleased", **places[1], **options)
+
+
+def check_planes(seen, scan, described, finding):
+    """Each plane shows the voxels of its cut through the first finding, whose mark lies where it does."""
+    flips = [described["z_step_mm"] > 0, *(step < 0 for step in described["steps"])]
+    hu = scan["patient"].hu.clip(-1000, 1000)[
+        (slice(None), *(slice(None, None, step) for step in described["steps"]))
+    ]
+    places = [round(finding[name]) for name in ("slice", "row", "column")]
+    for axis, name in enumerate(("axial", "coronal", "sagittal")):
+        plane = seen[name]
+        down, across = (a for a in range(3) if a != axis)
+        assert plane["index"] == places[axis]
+        assert (
+            plane["label"]
+            == f"{name}, {['slice', 'row', 'column'][axis]} {places[axis] + 1} of {hu.shape[axis]}"
+        )
+        assert plane["size"] == [hu.shape[across], hu.shape[down]]
+        image = np.take(hu, places[axis], axis=axis).astype(float)
+        is_turned = axis > 0 and flips[0]
+        image = image[::-1] if is_turned else image
+        grey = np.clip((image + 1350) * 255 / 1500, 0, 255)  # -600 HU, 1500 wide
+        assert np.abs(np.reshape(plane["grey"], image.shape) - grey).max() <= 1
+        left, top, width, height = plane["image"]
+        x = plane["mark"][0] + plane["mark"][2] / 2 - left
+        y = plane["mark"][1] + plane["mark"][3] / 2 - top
+        place = [finding[n] for n in ("slice", "row", "column")]
+        want = hu.shape[0] - 1 - place[0] if is_turned else place[down]
+        assert x / width == pytest.approx((place[across] + 0.5) / hu.shape[across], abs=0.02)
+        assert y / height == pytest.approx((want + 0.5) / hu.shape[down], abs=0.02)
+
+
+def check_hands(browser, scan):
+    """Clicking moves the cursor, the right button the window, keys both; the list goes round."""
+    rows, columns = scan["patient"].hu.shape[1:]
+    drag(browser, "#axial .stage", (0.3, 0.6), (0.5, 0.25))
+    assert browser.value("[viewer.cursor.row, viewer.cursor.column]") == pytest.approx(
+        [0.25 * rows, 0.5 * columns], abs=1.5
+    )
+    before = browser.value("viewer.window")
+    drag(browser, "#coronal .stage", (0.5, 0.5), (0.7, 0.6), button="right")
+    center, width = browser.value("viewer.window")
+    assert center < before[0]
+    assert width > before[1]
+    assert browser.value("document.getElementById('window').value") == "own"
+    told = browser.value("document.getElementById('hu').textContent")
+    assert told == f"{math.floor(center - width / 2 + 0.5)} to {math.floor(center + width / 2 + 0.5)} HU"
+    pressed = "new KeyboardEvent('keydown', {{key: '{}', bubbles: true}})"
+    key = f"document.querySelector('#axial .stage').dispatchEvent({pressed})"
+    cursor = browser.value("viewer.cursor.slice")
+    browser.value(key.format("PageDown"))
+    assert browser.value("viewer.cursor.slice") == min(cursor + 1, len(scan["patient"].hu) - 1)
+    browser.value(key.format("w"))
+    assert browser.value("document.getElementById('window').value") == "lung"
+    browser.value(key.format("n"))
+    assert browser.value("viewer.chosen") == 1 % len(scan["nodules"])
+    browser.value(key.format("p"))
+    until(lambda: browser.value(CHOSEN), 10)
 
 
 @pytest.mark.slow
@@ -882,51 +977,46 @@ def test_page_from_upload_to_deletion(app, browser, served, scan, tmp_path, widt
     browser.choose_file("#file", scan["files"]["mhd"])
     until(lambda: browser.value("!document.getElementById('work').hidden"), 10)
     browser.screenshot(tmp_path / "work.png")
-    until(lambda: browser.value("!!document.querySelector('#marks .chosen circle')"), 60)
+    until(lambda: browser.value(CHOSEN), 60)
     browser.screenshot(tmp_path / "result.png")
     assert browser.value("document.querySelectorAll('#findings li').length") == len(scan["nodules"])
+    assert browser.value("document.querySelectorAll('#ticks span').length") == len(scan["nodules"])
     assert browser.value("document.documentElement.scrollWidth") <= width, "the page scrolls sideways"
     edges = (
-        "['picture', 'slider', 'window', 'findings']"
+        "['axial', 'coronal', 'sagittal', 'slider', 'window', 'findings']"
         ".map(name => document.getElementById(name).getBoundingClientRect().right)"
     )
     assert max(browser.value(edges)) <= width - 8, "something sticks out at the right"
+    check_planes(browser.value(MARK), scan, browser.value("job.scan"), browser.value("job.findings[0]"))
 
-    seen, nodule = browser.value(MARK), scan["nodules"][0]
-    index, row, column = nodule.center_irc
-    slices, rows, columns = scan["patient"].hu.shape
-    assert seen["shown"] == columns
-    assert seen["alt"] == f"Slice {round(index) + 1} of {slices}"
-    left, top, image_width, image_height = seen["image"]
-    x, y = seen["mark"][0] + seen["mark"][2] / 2, seen["mark"][1] + seen["mark"][3] / 2
-    assert image_width > 0.5 * min(width, 900)
-    if (scan["patient"].direction == np.eye(3)).all():
-        assert x - left == pytest.approx((column + 0.5) / columns * image_width, abs=2)
-        assert y - top == pytest.approx((row + 0.5) / rows * image_height, abs=2)
-
+    # The slider leaves the finding, its button comes back.
+    slices = len(scan["patient"].hu)
+    index = round(scan["nodules"][0].center_irc[0])
     slider = "const s = document.getElementById('slider'); s.value = {}; s.dispatchEvent(new Event('input'));"
     far = 0 if index > slices / 2 else slices - 1
-    browser.value(slider.format(far))
-    until(lambda: browser.value("document.getElementById('slice').alt") == f"Slice {far + 1} of {slices}", 10)
-    assert browser.value("document.querySelector('#marks .chosen')") is None, "the mark stayed behind"
+    browser.value(f"{{ {slider.format(far)} }}")
+    shown = "document.querySelector('#axial canvas').dataset.index"
+    until(lambda: browser.value(shown) == str(far), 10)
+    assert browser.value("document.querySelector('#axial .chosen')") is None, "the mark stayed behind"
     browser.value("document.querySelector('#findings button').click()")
-    until(lambda: browser.value("!!document.querySelector('#marks .chosen circle')"), 10)
+    until(lambda: browser.value(CHOSEN), 10)
+    check_hands(browser, scan)
     # Another scan: what was shown is gone at once, and the old job is asked after no more.
     number = browser.value("job.number")
     browser.choose_file("#file", scan["files"]["nifti"])
     until(lambda: browser.value("job === null && document.getElementById('result').hidden"), 10)
-    until(lambda: browser.value("job !== null && !!document.querySelector('#marks .chosen circle')"), 60)
+    until(lambda: browser.value(f"job !== null && {CHOSEN}"), 60)
     newer = browser.value("job.number")
     assert newer != number
     assert browser.value("location.hash") == f"#{newer}"
     # Delete: gone from the page, from the browser's cache, from the disk.
-    address = browser.value("urlOf(Number(document.getElementById('slider').value))")
-    assert browser.value("pictures.size > 1 && document.getElementById('slice').src.startsWith('blob:')")
+    address = browser.value("viewer.addressOf('axial', viewer.cursor.slice)")
+    assert browser.value("viewer.held.size > 1")
     browser.value("document.getElementById('delete').click()")
     until(lambda: browser.value("document.getElementById('result').hidden && job === null"), 10)
-    assert browser.value("pictures.size") == 0
-    assert browser.value("document.getElementById('slice').hasAttribute('src')") is False
-    assert browser.value("document.querySelectorAll('#findings li, #marks g').length") == 0
+    assert browser.value("viewer.held.size") == 0
+    assert browser.value("[...document.querySelectorAll('canvas')].every((c) => c.width === 1)")
+    assert browser.value("document.querySelectorAll('#findings li, .plane g').length") == 0
     assert browser.complaints == []
     cached = (
         f"fetch('{address}', {{cache: 'only-if-cached', mode: 'same-origin'}}).then(r => r.ok, () => false)"
@@ -940,3 +1030,41 @@ def test_page_from_upload_to_deletion(app, browser, served, scan, tmp_path, widt
     browser.choose_file("#file", __file__)
     until(lambda: browser.value("!document.getElementById('problem').hidden"), 10)
     assert ".nii.gz" in browser.value("document.getElementById('problem').textContent")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    not os.environ.get("COURSE_AXE"),
+    reason="COURSE_AXE names no axe.min.js (npm pack axe-core), which judges pages as a screen reader needs them",
+)
+@pytest.mark.parametrize("width", [1280, 400])
+def test_axe_finds_nothing_serious(app, browser, served, scan, width):
+    """The page at its start and with a result, and the report; https://github.com/dequelabs/axe-core."""
+    axe = Path(os.environ["COURSE_AXE"]).read_text(encoding="utf-8")
+
+    def serious():
+        browser.value(axe + "; true")
+        found = browser.value("axe.run().then((told) => JSON.stringify(told.violations))")
+        return [
+            (one["id"], [node["html"][:200] for node in one["nodes"]])
+            for one in json.loads(found)
+            if one["impact"] in ("serious", "critical")
+        ]
+
+    browser.call(
+        "Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=width < 500
+    )
+    browser.call("Page.navigate", url="about:blank")
+    browser.call("Page.navigate", url=served)
+    until(
+        lambda: browser.value("document.readyState === 'complete' && !!document.getElementById('file')"), 20
+    )
+    assert serious() == []
+    browser.choose_file("#file", scan["files"]["mhd"])
+    until(lambda: browser.value(CHOSEN), 60)
+    assert serious() == []
+    browser.call("Page.navigate", url=f"{served}/scans/{browser.value('job.number')}/report.html")
+    until(
+        lambda: browser.value("document.readyState === 'complete' && !!document.querySelector('article')"), 20
+    )
+    assert serious() == []

@@ -17,7 +17,7 @@ from p3ch15.server.analysis import WatchedAnalysis
 from p3ch15.server.batching import Batcher, Overloaded
 from p3ch15.server.inputs import CROP_SHAPE, MAX_CROP_BYTES, read_crop
 from p3ch15.server.jobs import ScanJobs
-from p3ch15.server.pictures import WINDOWS, example_scan, slice_png
+from p3ch15.server.pictures import PLANES, WINDOWS, example_scan, plane_voxels, slice_png
 from p3ch15.server.reader import MAX_VOXELS
 from p3ch15.server.whole import WholeClassifier, read_spacing
 from util.errors import UserError
@@ -234,6 +234,14 @@ def _add_scans(app, jobs):
             abort(404, f"the scan has {job.scan['slices']} slices, and windows {', '.join(WINDOWS)}")
         picture = slice_png(jobs.path(job, "scan.raw"), job.scan, index, window)
         return Response(picture, content_type="image/png")
+
+    @app.get("/scans/<number>/planes/<plane>/<int:index>.raw")
+    def plane_of(number, plane, index):
+        job = job_of(number, done=True)
+        if plane not in PLANES or index >= job.scan[PLANES[plane]]:
+            abort(404, f"there are {', '.join(f'{job.scan[n]} {n}' for n in PLANES.values())} of this scan")
+        voxels = plane_voxels(jobs.path(job, "scan.raw"), job.scan, plane, index)
+        return Response(voxels, content_type="application/octet-stream")
 
     @app.delete("/scans/<number>")
     def delete(number):

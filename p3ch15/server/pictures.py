@@ -11,6 +11,7 @@ import PIL.Image
 
 from p2ch09.phantom import make_patient, write_scan
 
+PLANES = {"axial": "slices", "coronal": "rows", "sagittal": "columns"}  # and what each is one of
 WINDOWS = {"lung": (-600, 1500), "soft": (40, 400)}  # (centre, width) in HU, as chapter 10 has them
 
 
@@ -27,6 +28,20 @@ def slice_png(raw, scan, index, window="lung") -> bytes:
     buffer = io.BytesIO()
     PIL.Image.fromarray(grey).save(buffer, "PNG", compress_level=1)
     return buffer.getvalue()
+
+
+def plane_voxels(raw, scan, plane, index) -> bytes:
+    """One plane's voxels, int16 HU, little-endian, row by row as a picture shows them: front or head above.
+
+    raw, scan: as in `slice_png`. plane: of `PLANES`. index: of the slice, row or column that pictures count.
+    """
+    shape = scan["slices"], scan["rows"], scan["columns"]
+    steps = [-1 if scan["z_step_mm"] > 0 and plane != "axial" else 1, *scan["steps"]]
+    upright = np.memmap(raw, "<i2", mode="r", shape=shape)[tuple(slice(None, None, step) for step in steps)]
+    where = (slice(None),) * list(PLANES).index(plane) + (
+        index,
+    )  # not `take`, which copies the whole scan first
+    return np.ascontiguousarray(upright[where]).tobytes()
 
 
 def describe(ct) -> dict:
@@ -54,6 +69,7 @@ def place(ct, scan, nodule) -> dict:
         "column": column if column_step > 0 else scan["columns"] - 1 - column,
         "center_xyz": [round(float(c), 1) for c in nodule.center_xyz],
         "diameter_mm": round(float(nodule.diameter_mm), 1),
+        "axes_mm": None if nodule.axes_mm is None else [round(mm, 1) for mm in nodule.axes_mm],
         "probability": round(float(nodule.probability), 4),
         "malignancy": None if nodule.malignancy is None else round(float(nodule.malignancy), 3),
     }

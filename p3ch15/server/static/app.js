@@ -1,19 +1,18 @@
 "use strict";
-// The page of p3ch15.server: send a scan, watch the analysis, scroll through its slices.
+// The page of p3ch15.server: send a scan, watch the analysis, look at it in three planes (viewer.js).
 
 const element = (id) => document.getElementById(id);
 const STAGES = {
   reading: "reading the scan", segmentation: "looking for suspicious voxels",
   classification: "judging the candidates", report: "writing the report",
 };
-const PREFETCH = 6;
 
 let job = null; // the state of the scan that is shown, as GET /scans/N answers it
-let chosen = -1; // which finding
 let watching = ""; // the job that is being asked after
 let sending = null; // the request that is sending a scan
-let loading = new AbortController(); // ends the requests for slices
-const pictures = new Map(); // address of a slice -> promise of its picture's URL in memory, the newest last
+const viewer = new Viewer(
+  Object.fromEntries(Object.keys(PLANES).map((name) => [name, element(name)])), showPlace, showProblem,
+);
 
 // --- sending a scan --------------------------------------------------------------------------
 
@@ -43,23 +42,12 @@ function send(file) {
 
 // Whatever was shown or watched is over: nothing of it stays in this page.
 function forget() {
-  stopLoading();
   watching = "";
   job = null;
-  chosen = -1;
-  for (const url of pictures.values()) url.then(URL.revokeObjectURL, () => {});
-  pictures.clear();
-  element("slice").removeAttribute("src");
-  element("marks").replaceChildren();
-  element("findings").replaceChildren();
-  element("warnings").replaceChildren();
+  viewer.clear();
+  for (const name of ["findings", "ticks", "warnings"]) element(name).replaceChildren();
   element("result").hidden = true;
   history.replaceState(null, "", location.pathname);
-}
-
-function stopLoading() {
-  loading.abort();
-  loading = new AbortController();
 }
 
 function showWork(text, share) {
@@ -103,15 +91,12 @@ function show(state) {
   job = state;
   showProblem("");
   const { scan, findings, number } = job;
-  const width = scan.columns * scan.column_mm;
-  const height = scan.rows * scan.row_mm;
-  element("picture").style.aspectRatio = `${width} / ${height}`;
-  element("marks").setAttribute("viewBox", `0 0 ${width} ${height}`);
   element("slider").max = scan.slices - 1;
   const count = findings.length;
   element("summary").textContent = count === 0 ? "No nodule found" : `${count} finding${count > 1 ? "s" : ""}`;
   element("name").textContent = `${job.name}, ${scan.slices} slices, analysed in ${job.seconds.toFixed(1)} s`;
   element("findings").replaceChildren(...findings.map(row));
+  element("ticks").replaceChildren(...findings.map(tick));
   element("warnings").replaceChildren(...job.warnings.map((sentence) => {
     const item = document.createElement("li");
     item.textContent = sentence;
@@ -120,10 +105,18 @@ function show(state) {
   element("warnings").hidden = job.warnings.length === 0;
   element("report").href = `/scans/${number}/report.html`;
   element("json").href = `/scans/${number}/findings.json`;
+  element("seg").href = `/scans/${number}/nodules.dcm`;
+  element("seg").hidden = !job.has_segmentation;
   element("result").hidden = false;
-  chosen = -1;
+  viewer.show(job);
+  usePreset("lung");
   if (count > 0) choose(0);
-  else goTo(Math.floor(scan.slices / 2));
+  else viewer.moveTo({});
+}
+
+function sizeOf(finding) {
+  if (finding.axes_mm) return `${finding.axes_mm[0].toFixed(1)} × ${finding.axes_mm[1].toFixed(1)} mm`;
+  return finding.diameter_mm === null ? "size unknown" : `${finding.diameter_mm.toFixed(1)} mm`;
 }
 
 function row(finding, index) {
@@ -134,7 +127,7 @@ function row(finding, index) {
   const small = document.createElement("small");
   button.type = "button";
   number.textContent = index + 1;
-  text.textContent = `${finding.diameter_mm.toFixed(1)} mm, probability ${finding.probability.toFixed(3)}`;
+  text.textContent = `${sizeOf(finding)}, probability ${finding.probability.toFixed(3)}`;
   const malignancy = finding.malignancy === null ? "" : `malignancy ${finding.malignancy.toFixed(2)}, `;
   small.textContent = `${malignancy}slice ${Math.round(finding.slice) + 1}, z ${finding.center_xyz[2].toFixed(0)} mm`;
   text.append(small);
@@ -144,97 +137,41 @@ function row(finding, index) {
   return item;
 }
 
+// A finding's place on the bar below the axial slices. The list beside it says the same to a keyboard.
+function tick(finding, index) {
+  const mark = document.createElement("span");
+  mark.style.left = `${(100 * finding.slice) / Math.max(job.scan.slices - 1, 1)}%`;
+  mark.title = `finding ${index + 1}`;
+  mark.addEventListener("click", () => choose(index));
+  return mark;
+}
+
 function choose(index) {
-  chosen = index;
+  viewer.chosen = index;
   element("findings").querySelectorAll("button").forEach((button, place) => {
     button.setAttribute("aria-current", String(place === index));
   });
-  goTo(Math.round(job.findings[index].slice));
+  const list = element("findings"); // the list may scroll; the page must not jump away from the pictures
+  list.scrollTop = list.children[index].offsetTop - list.offsetTop - list.clientHeight / 3;
+  const { slice, row, column } = job.findings[index];
+  viewer.moveTo({ slice, row, column });
 }
 
-// --- slices ----------------------------------------------------------------------------------
-
-function urlOf(index) {
-  return `/scans/${job.number}/slices/${index}.png?window=${element("window").value}`;
-}
-
-// The server lets browsers store nothing, so the pictures near the one that is shown are held here.
-function picture(address) {
-  const known = pictures.get(address) ?? load(address);
-  pictures.delete(address);
-  pictures.set(address, known);
-  if (pictures.size > 60) {
-    const [oldest, url] = pictures.entries().next().value;
-    pictures.delete(oldest);
-    url.then(URL.revokeObjectURL, () => {});
-  }
-  return known;
-}
-
-async function load(address) {
-  const response = await fetch(address, { signal: loading.signal });
-  if (!response.ok) throw new Error(response.status);
-  return URL.createObjectURL(await response.blob());
-}
-
-async function goTo(index) {
-  index = Math.max(0, Math.min(index, job.scan.slices - 1));
-  const slider = element("slider");
-  slider.value = index;
+// Called as the cursor or the window moves.
+function showPlace(cursor) {
   const { slices, z_first_mm: first, z_step_mm: step } = job.scan;
-  element("where").textContent = `${index + 1} of ${slices}, z ${(first + index * step).toFixed(0)} mm`;
-  const address = urlOf(index);
-  const isStillWanted = () => job !== null && urlOf(Number(slider.value)) === address;
-  let url;
-  try {
-    url = await picture(address);
-    const ready = new Image();
-    ready.src = url;
-    await ready.decode();
-  } catch {
-    pictures.delete(address); // so that the next try asks the server again
-    if (isStillWanted()) showProblem("This slice could not be loaded.");
-    return;
-  }
-  if (!isStillWanted()) return; // the reader is elsewhere by now
-  // Picture and marks change together: a mark must never lie on another slice.
-  element("slice").src = url;
-  element("slice").alt = `Slice ${index + 1} of ${slices}`;
-  drawMarks(index);
-  for (let away = 1; away <= PREFETCH; away++) {
-    for (const other of [index + away, index - away].filter((place) => place >= 0 && place < slices)) {
-      const beside = urlOf(other);
-      picture(beside).catch(() => pictures.delete(beside));
-    }
-  }
+  element("slider").value = cursor.slice;
+  element("where").textContent = `${cursor.slice + 1} of ${slices}, z ${(first + cursor.slice * step).toFixed(0)} mm`;
+  const [center, width] = viewer.window;
+  const preset = Object.keys(PRESETS).find((name) => String(PRESETS[name]) === String([center, width]));
+  element("window").value = preset ?? "own";
+  element("hu").textContent = `${Math.round(center - width / 2)} to ${Math.round(center + width / 2)} HU`;
 }
 
-function drawMarks(index) {
-  const { scan } = job;
-  const pixel_mm = (scan.columns * scan.column_mm) / element("picture").clientWidth;
-  const make = (name) => document.createElementNS("http://www.w3.org/2000/svg", name);
-  const marks = [];
-  job.findings.forEach((finding, place) => {
-    const radius = finding.diameter_mm / 2;
-    if (Math.abs(finding.slice - index) * scan.slice_mm > Math.max(radius, scan.slice_mm)) return;
-    const group = make("g");
-    const circle = make("circle");
-    const label = make("text");
-    const x = (finding.column + 0.5) * scan.column_mm;
-    const y = (finding.row + 0.5) * scan.row_mm;
-    circle.setAttribute("cx", x);
-    circle.setAttribute("cy", y);
-    circle.setAttribute("r", radius + 3);
-    label.setAttribute("x", x + radius + 4);
-    label.setAttribute("y", y - radius - 2);
-    label.setAttribute("font-size", 18 * pixel_mm);
-    label.textContent = place + 1;
-    if (place === chosen) group.setAttribute("class", "chosen");
-    group.dataset.finding = place + 1;
-    group.append(circle, label);
-    marks.push(group);
-  });
-  element("marks").replaceChildren(...marks);
+function usePreset(name) {
+  if (!PRESETS[name]) return;
+  viewer.setWindow(...PRESETS[name]);
+  if (viewer.cursor) showPlace(viewer.cursor);
 }
 
 // --- what the reader does ----------------------------------------------------------------------
@@ -254,15 +191,23 @@ document.addEventListener("drop", (event) => {
   if (files.length > 1) showProblem("One file at a time, please: pack a scan of several files as .zip.");
   else if (files.length) send(files[0]);
 });
-addEventListener("resize", () => job && drawMarks(Number(element("slider").value)));
-element("slider").addEventListener("input", () => goTo(Number(element("slider").value)));
-element("window").addEventListener("change", () => goTo(Number(element("slider").value)));
-element("picture").addEventListener("wheel", (event) => {
-  event.preventDefault();
-  goTo(Number(element("slider").value) + Math.sign(event.deltaY));
-}, { passive: false });
+addEventListener("resize", () => viewer.draw());
+element("slider").addEventListener("input", () => viewer.moveTo({ slice: Number(element("slider").value) }));
+element("window").addEventListener("change", () => usePreset(element("window").value));
+element("drags").addEventListener("change", () => { viewer.dragsWindow = element("drags").checked; });
+document.addEventListener("keydown", (event) => {
+  const isTyping = event.target.matches?.("input:not([type=range]), select, textarea");
+  if (!job || isTyping || event.ctrlKey || event.metaKey || event.altKey) return;
+  const count = job.findings.length;
+  const steps = { n: 1, p: count - 1 };
+  if (event.key in steps && count) choose((Math.max(viewer.chosen, 0) + steps[event.key]) % count);
+  if (event.key === "w") {
+    const names = Object.keys(PRESETS);
+    usePreset(names[(names.indexOf(element("window").value) + 1) % names.length]);
+  }
+});
 element("delete").addEventListener("click", async () => {
-  stopLoading(); // no slice is asked for that is being deleted
+  viewer.loading.abort(); // no slice is asked for that is being deleted
   const response = await fetch(`/scans/${job.number}`, { method: "DELETE" });
   if (response.ok || response.status === 404) forget();
   else showProblem("The scan could not be deleted; try again.");
