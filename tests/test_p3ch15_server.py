@@ -526,6 +526,26 @@ def test_the_example_is_a_scan_that_can_be_sent(app):
 
 
 @pytest.mark.slow
+def test_findings_in_dicom_images_can_be_taken_along_as_dicom(app, analysed, scan, tmp_path):
+    """One segment per finding, which refers to the images that were sent; other scans have none."""
+    import highdicom
+
+    client, state = app.test_client(), analysed["dicom"]
+    assert state["has_segmentation"]
+    answer = client.get(f"/scans/{state['number']}/nodules.dcm")
+    assert answer.headers["Cache-Control"] == "no-store"
+    (tmp_path / "nodules.dcm").write_bytes(answer.data)
+    seg = highdicom.seg.segread(tmp_path / "nodules.dcm")
+    assert seg.number_of_segments == len(state["findings"])
+    with zipfile.ZipFile(scan["files"]["dicom"]) as archive:
+        archive.extractall(tmp_path / "sent")
+    ct = load_scan(next(path.parent for path in (tmp_path / "sent").rglob("*.dcm")))
+    assert seg.ReferencedSeriesSequence[0].SeriesInstanceUID == ct.series_uid
+    assert not analysed["mhd"]["has_segmentation"]
+    assert client.get(f"/scans/{analysed['mhd']['number']}/nodules.dcm").status_code == 404
+
+
+@pytest.mark.slow
 def test_progress_is_shown(analysed):
     assert len({round(share, 2) for share in analysed["mhd"]["shares"]}) > 3
 
@@ -780,6 +800,7 @@ def test_an_archive_is_read_as_the_command_line_reads_its_files(tmp_path):
     assert read_upload(tmp_path / "upload", tmp_path) == {
         "name": "my_scan",
         "series_uid": "",
+        "dicom": "",
         "notes": [],
         "header": {},
     }

@@ -90,6 +90,7 @@ def create_app(
     _add_prediction(app, classify, batcher, WholeClassifier(weights, device))
     if jobs is not None:
         _add_scans(app, jobs)
+        _add_results(app, jobs)
     return app
 
 
@@ -187,15 +188,16 @@ def _sent(path):
     return response
 
 
-def _add_scans(app, jobs):
-    def job_of(number, done=False):
-        job = jobs.get(number)
-        if job is None:
-            abort(404, "there is no such scan; it may have made room for newer ones")
-        if done and job.state != "done":
-            abort(409, f"this scan is not analysed: {job.error or job.stage}")
-        return job
+def _job_of(jobs, number, done=False):
+    job = jobs.get(number)
+    if job is None:
+        abort(404, "there is no such scan; it may have made room for newer ones")
+    if done and job.state != "done":
+        abort(409, f"this scan is not analysed: {job.error or job.stage}")
+    return job
 
+
+def _add_scans(app, jobs):
     @app.get("/")
     def page():
         return render_template("index.html")
@@ -214,21 +216,38 @@ def _add_scans(app, jobs):
 
     @app.get("/scans/<number>")
     def scan_state(number):
-        return jsonify(asdict(job_of(number)))
+        return jsonify(asdict(_job_of(jobs, number)))
 
+    @app.delete("/scans/<number>")
+    def delete(number):
+        job = _job_of(jobs, number)
+        if not job.is_finished:
+            abort(409, "the scan is being analysed; delete it afterwards")
+        jobs.delete(job)
+        return "", 204
+
+
+def _add_results(app, jobs):
     @app.get("/scans/<number>/findings.json")
     def findings(number):
-        return _sent(jobs.path(job_of(number, done=True), "findings.json"))
+        return _sent(jobs.path(_job_of(jobs, number, done=True), "findings.json"))
 
     @app.get("/scans/<number>/report.html")
     def report(number):
-        response = _sent(jobs.path(job_of(number, done=True), "report.html"))
+        response = _sent(jobs.path(_job_of(jobs, number, done=True), "report.html"))
         response.headers["Content-Security-Policy"] = REPORT_POLICY
         return response
 
+    @app.get("/scans/<number>/nodules.dcm")
+    def segmentation(number):
+        job = _job_of(jobs, number, done=True)
+        if not job.has_segmentation:
+            abort(404, "there is no DICOM Segmentation: the scan was no DICOM, or nothing was found in it")
+        return _sent(jobs.path(job, "nodules.dcm"))
+
     @app.get("/scans/<number>/slices/<int:index>.png")
     def slice_picture(number, index):
-        job = job_of(number, done=True)
+        job = _job_of(jobs, number, done=True)
         window = request.args.get("window", "lung")
         if index >= job.scan["slices"] or window not in WINDOWS:
             abort(404, f"the scan has {job.scan['slices']} slices, and windows {', '.join(WINDOWS)}")
@@ -237,16 +256,8 @@ def _add_scans(app, jobs):
 
     @app.get("/scans/<number>/planes/<plane>/<int:index>.raw")
     def plane_of(number, plane, index):
-        job = job_of(number, done=True)
+        job = _job_of(jobs, number, done=True)
         if plane not in PLANES or index >= job.scan[PLANES[plane]]:
             abort(404, f"there are {', '.join(f'{job.scan[n]} {n}' for n in PLANES.values())} of this scan")
         voxels = plane_voxels(jobs.path(job, "scan.raw"), job.scan, plane, index)
         return Response(voxels, content_type="application/octet-stream")
-
-    @app.delete("/scans/<number>")
-    def delete(number):
-        job = job_of(number)
-        if not job.is_finished:
-            abort(409, "the scan is being analysed; delete it afterwards")
-        jobs.delete(job)
-        return "", 204

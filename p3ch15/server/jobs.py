@@ -29,6 +29,7 @@ from p3ch15.server.batching import Overloaded
 from p3ch15.server.inputs import kind_of_upload, plain_name
 from p3ch15.server.pictures import describe, place
 from p3ch15.server.reader import MAX_VOXELS
+from p3ch15.server.segmentation import save_nodules
 from util.errors import UserError
 from util.files import atomic_path, remove
 from util.paths import PROJECT
@@ -45,7 +46,7 @@ class Job:
 
     scan: what the viewer must know (`slices`, `rows`, `columns`, `row_mm`, `column_mm`, `z_mm`).
     findings: the nodules, each with its place in the pictures that `pictures.slice_png` draws. warnings: what
-    limits them.
+    limits them. has_segmentation: is there a DICOM Segmentation of them, `nodules.dcm`?
     """
 
     number: str
@@ -60,6 +61,7 @@ class Job:
     scan: dict | None = None
     findings: list[dict] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    has_segmentation: bool = False
 
     @property
     def is_finished(self):
@@ -213,16 +215,36 @@ class ScanJobs:
         write_json(self.path(job, "findings.json"), [result], threshold)
         job.scan, job.warnings = describe(ct), list(result.warnings)
         job.findings = [place(ct, job.scan, nodule) for nodule in result.nodules(threshold)]
+        if said["dicom"] and job.findings:
+            self._write_segmentation(job, said["dicom"], result.nodules(threshold))
+
+    def _write_segmentation(self, job, images, nodules):
+        """The findings as DICOM, where the images allow it (see `p3ch15.server.segmentation`)."""
+        saved, out = self.path(job, "nodules.npz"), self.path(job, "nodules.dcm").resolve()
+        save_nodules(saved, nodules)
+        try:
+            said = self._ask("segmentation", images, saved.resolve(), out)
+        except subprocess.TimeoutExpired:
+            said = None
+        finally:
+            remove(saved)
+        job.has_segmentation = out.is_file()
+        if not job.has_segmentation:
+            _log.warning(
+                "job %s has no segmentation: %s", job.number, said.stderr[-2000:] if said else "time"
+            )
+            job.warnings.append("the findings could not be written as a DICOM Segmentation of these images")
+
+    def _ask(self, module, *arguments):
+        """Run another process of the server's, which may open what a stranger sent."""
+        command = [sys.executable, "-m", f"p3ch15.server.{module}", *map(str, arguments)]
+        return subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=READ_SECONDS)
 
     def _read(self, job):
         """Let another process open the stranger's file (see `p3ch15.server.reader`)."""
         upload, folder = self.path(job, "upload").resolve(), (self.folder / job.number).resolve()
-        command = [sys.executable, "-m", "p3ch15.server.reader", upload, folder, "--max-voxels"]
         try:
-            said = subprocess.run(
-                [*command, str(self.max_voxels)],
-                cwd=PROJECT, capture_output=True, text=True, timeout=READ_SECONDS,
-            )  # fmt: skip
+            said = self._ask("reader", upload, folder, "--max-voxels", self.max_voxels)
         except subprocess.TimeoutExpired as error:
             raise UserError("the scan took too long to read") from error
         if said.returncode == 2 and said.stderr.startswith("error: "):

@@ -32,9 +32,10 @@ LONGEST_NAME = 200
 def read_upload(upload, folder, max_voxels=MAX_VOXELS, max_files=MAX_FILES) -> dict:
     """Turn an uploaded file into `folder`/scan.mhd and scan.raw (int16).
 
-    Answers `{"name": …, "series_uid": …, "notes": […], "header": {…}}`: the scan's name ("" if unknown), the
-    series UID of DICOM (else ""), and `notes` and `header` of the `Volume`. The reader is chapter 10's, as on
-    the command line. Nothing is written outside `folder`. Raises `UserError` for what is no scan or too large.
+    Answers `{"name": …, "series_uid": …, "dicom": …, "notes": […], "header": {…}}`: the scan's name ("" if unknown),
+    the series UID of DICOM and the folder of its images (else ""), and `notes` and `header` of the `Volume`. The
+    reader is chapter 10's, as on the command line. Nothing is written outside `folder`. Raises `UserError` for what
+    is no scan or too large.
     """
     folder = Path(folder)
     with open(upload, "rb") as file:
@@ -55,8 +56,10 @@ def read_upload(upload, folder, max_voxels=MAX_VOXELS, max_files=MAX_FILES) -> d
     image = volume.geometry.to_itk(volume.hu)
     sitk.WriteImage(image, str(folder / "scan.mhd"), useCompression=False)
     notes = [_without_folders(note, folder) for note in (*notes, *volume.notes)]
-    series_uid = volume.series_uid if path.is_dir() else ""
-    return {"name": name, "series_uid": series_uid, "notes": notes, "header": volume.header}
+    series_uid, dicom = (volume.series_uid, str(path)) if path.is_dir() else ("", "")
+    return {
+        "name": name, "series_uid": series_uid, "dicom": dicom, "notes": notes, "header": volume.header,
+    }  # fmt: skip
 
 
 def _without_folders(sentence, folder):
