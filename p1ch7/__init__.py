@@ -1,7 +1,8 @@
 """Chapter 7: telling birds from airplanes with a fully connected network.
 
 Introduces CIFAR-10 and its stand-in, `cifar10_files`: 32x32 drawings in the same files (draw), a reader for both
-(images), and the fully connected network with its training loop and its limits (training).
+(images), the fully connected network with its training loop and its limits (training), and the same
+measurements on photographs (photographs, a command).
 Takes nothing from earlier chapters.
 """
 

@@ -2,6 +2,7 @@
 
 import torch
 from torch import nn
+from torch.utils.data import BatchSampler, DataLoader, RandomSampler, TensorDataset
 
 N_INPUTS = 3 * 32 * 32
 
@@ -42,6 +43,30 @@ def training_loop(
     return history
 
 
+def minibatches(images: torch.Tensor, labels: torch.Tensor, batch_size: int = 64) -> DataLoader:
+    """Minibatches in a new random order at every pass, cut from tensors (N, …) and (N,) whole, not item by item."""
+    order = BatchSampler(RandomSampler(images), batch_size, drop_last=False)
+    return DataLoader(TensorDataset(images, labels), sampler=order, batch_size=None)
+
+
+def train_fully_connected(
+    images: torch.Tensor, labels: torch.Tensor, n_epochs: int, seed: int, n_hidden: int = 512, device="cpu"
+) -> nn.Sequential:
+    """A `fully_connected` network, trained as in the chapter on images (N, 3, 32, 32), labels (N,).
+
+    Minibatches of 64, SGD with momentum, a learning rate that falls from 0.02 to zero along half a cosine.
+    """
+    torch.manual_seed(seed)
+    model = fully_connected(n_hidden).to(device)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.02, momentum=0.9)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, n_epochs)
+    train_loader = minibatches(images.to(device), labels.to(device))
+    for _ in range(n_epochs):
+        training_loop(1, optimizer, model, nn.NLLLoss(), train_loader, device)
+        schedule.step()
+    return model
+
+
 @torch.inference_mode()
 def accuracy(model: nn.Module, loader, device="cpu") -> float:
     """The part of the images in `loader` whose largest output is the right class; 0 to 1."""
@@ -61,3 +86,9 @@ def shift(images: torch.Tensor, down: int, right: int) -> torch.Tensor:
     rows = (torch.arange(height, device=images.device) - down).clamp(0, height - 1)
     columns = (torch.arange(width, device=images.device) - right).clamp(0, width - 1)
     return images[..., rows[:, None], columns]
+
+
+def accuracy_moved(model: nn.Module, images: torch.Tensor, labels: torch.Tensor, pixels: int) -> float:
+    """The mean accuracy on images moved by `pixels` down, up, to the right and to the left."""
+    moves = ((pixels, 0), (-pixels, 0), (0, pixels), (0, -pixels))
+    return sum(accuracy(model, [(shift(images, *move), labels)]) for move in moves) / 4

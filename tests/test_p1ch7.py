@@ -11,10 +11,20 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import nn
 
-from p1ch7 import cifar10_files, draw
+from p1ch7 import cifar10_files, draw, photographs
 from p1ch7.images import CIFAR10, MEAN, STD, BirdsAndAirplanes, denormalize, to_normalized_tensor
-from p1ch7.training import accuracy, count_parameters, fully_connected, shift, training_loop
+from p1ch7.training import (
+    accuracy,
+    accuracy_moved,
+    count_parameters,
+    fully_connected,
+    minibatches,
+    shift,
+    train_fully_connected,
+    training_loop,
+)
 from p1ch8.fast import ImageSet, accuracy_on, fit
+from util.datasets import Found
 from util.errors import UserError
 
 SEEDS = (0, 1, 2)
@@ -195,10 +205,75 @@ def test_shift_moves_down_and_right_and_repeats_the_edge():
     assert torch.equal(shift(image, 0, -1)[0, :, -1], image[0, :, -1])
 
 
-def accuracy_moved(model, data, pixels=4):
-    """Mean accuracy over the four directions."""
-    moves = ((pixels, 0), (-pixels, 0), (0, pixels), (0, -pixels))
-    return np.mean([accuracy_on(model, data, transform=lambda x, m=m: shift(x, *m)) for m in moves])
+def test_minibatches_show_every_image_once_and_in_another_order_each_time():
+    images, labels = torch.arange(10.0)[:, None], torch.arange(10)
+    torch.manual_seed(0)
+    passes = [list(minibatches(images, labels, 4)) for _ in range(2)]
+    for batches in passes:
+        assert [len(y) for _, y in batches] == [4, 4, 2]
+        assert sorted(torch.cat([y for _, y in batches]).tolist()) == list(range(10))
+        assert all(torch.equal(x[:, 0].long(), y) for x, y in batches)
+    orders = [torch.cat([y for _, y in batches]) for batches in passes]
+    assert not torch.equal(*orders)
+
+
+def test_a_seed_makes_the_same_network_again():
+    images, labels = torch.randn(40, 3, 32, 32), torch.arange(40) % 2
+    one, again, other = (
+        train_fully_connected(images, labels, 2, seed, n_hidden=8)(images) for seed in (0, 0, 1)
+    )
+    assert torch.equal(one, again)
+    assert not torch.equal(one, other)
+
+
+def test_accuracy_moved_is_the_mean_of_four_directions():
+    images, labels = torch.zeros(1, 3, 8, 8), torch.tensor([1])
+    images[..., 2, 4] = 1.0
+
+    def bright_in_row_2(x):  # moved up or down by two, the spot has left that row
+        return torch.stack([torch.full((len(x),), 0.5), x[:, 0, 2].amax(1)], 1)
+
+    class Model(nn.Module):
+        forward = staticmethod(bright_in_row_2)
+
+    assert accuracy_moved(Model(), images, labels, 2) == 0.5
+    assert accuracy_moved(Model(), images, labels, 0) == 1.0
+
+
+def test_photographs_are_the_same_from_an_archive_as_from_files(small_root, tmp_path):
+    archive = tmp_path / "copies.tar"
+    with tarfile.open(archive, "w") as tar:
+        for part in ("train", "test"):
+            for number, (image, label) in enumerate(BirdsAndAirplanes(small_root, train=part == "train")):
+                content = io.BytesIO()
+                image.save(content, "PNG")  # without loss, whatever the file's name says
+                entry = tarfile.TarInfo(f"{part}/{('airplane', 'bird')[label]}/{number:04}.jpg")
+                entry.size = len(content.getvalue())
+                tar.addfile(entry, io.BytesIO(content.getvalue()))
+    for (images, labels), (copies, names) in zip(
+        photographs.read_photographs(small_root), photographs.read_photographs(archive), strict=True
+    ):
+        assert torch.equal(names.sort().values, names)  # the archive is read in order of its names
+        assert torch.equal(images[labels.argsort(stable=True)], copies)
+    with pytest.raises(UserError, match="neither"):
+        photographs.read_photographs(tmp_path / "nothing.tar")
+
+
+def test_the_command_records_what_it_measures(small_root, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(photographs, "RECORD", tmp_path / "record.json")
+    monkeypatch.setattr(photographs.cifar10_files, "locate", lambda: Found(small_root, False))
+    photographs.main(["--real", str(small_root), "--epochs", "1", "--write"])
+    record = photographs.read_record(tmp_path / "record.json")
+    assert record["photographs"] == "CIFAR-10"
+    assert record["accuracy"].keys() == {"20 drawings", "20 photographs"}
+    for rows in record["accuracy"].values():
+        assert all(0 <= value <= 1 for values in rows.values() for value in values)
+        assert len(rows["validation, moved"]) == len(record["seeds"]) == 3
+    assert "validation, moved" in capsys.readouterr().out
+
+
+def test_the_record_is_of_the_drawings_as_they_are():
+    assert photographs.read_record()["drawings"] == f"{cifar10_files.name}-{cifar10_files.version}"
 
 
 def trained_fully_connected(data, seed, n_epochs):
@@ -221,7 +296,7 @@ def test_fully_connected_remembers_drawings(drawn_sets, seed):
     assert on_validation <= on_train - 0.08
     assert on_validation >= 0.6
     # What it knows by heart it knows in its place: moved, the training images are as good as new ones.
-    assert accuracy_moved(model, train) <= on_train - 0.15
+    assert accuracy_moved(model, train.images, train.labels, 4) <= on_train - 0.15
 
 
 @pytest.mark.lesson
@@ -233,4 +308,4 @@ def test_fully_connected_remembers_photographs(real_sets, seed):
     assert on_train >= 0.97
     assert 0.7 <= on_test <= 0.83
     assert on_test <= on_train - 0.08
-    assert accuracy_moved(model, train) <= on_train - 0.10
+    assert accuracy_moved(model, train.images, train.labels, 4) <= on_train - 0.10
