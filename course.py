@@ -12,6 +12,8 @@
                                        (--measure [--json F]: and how fast, in three minutes)
     python3 course.py data [NAME…]     list, download or verify datasets (--subset N, --check)
     python3 course.py notebooks [CH…]  execute notebooks again and write them back (for maintainers)
+    python3 course.py site             static pages of all notebooks, with search (--repository URL: buttons for
+                                       Colab and Kaggle; needs requirements-site.txt)
 
 `--here` before the command uses the packages of the Python that runs this file (conda, Colab)
 instead of a `.venv` of its own. Only the standard library is needed until the environment exists.
@@ -300,6 +302,7 @@ def main(arguments: "list[str]") -> int:
         "data": ["-m", "commands.data"],
         "progress": ["-m", "commands.progress"],
         "notebooks": ["-m", "commands.notebooks"],
+        "site": ["-m", "commands.site"],
     }
     if command in ("help", "-h", "--help"):
         print(__doc__)
