@@ -204,6 +204,7 @@ def configuration(repository: str | None, branch: str) -> str:
         "show_navbar_depth": 1,
         "show_toc_level": 2,
         "home_page_in_toc": True,
+        "navbar_persistent": [],  # search stands at the left, above the contents
     }
     if repository:
         theme |= {"repository_url": repository, "repository_branch": branch, "use_repository_button": True}
@@ -248,7 +249,8 @@ class _Targets(HTMLParser):
 
 def broken_links(site: Path) -> list[str]:
     """Links within the built site that lead nowhere, as "page: link"."""
-    targets = {path: _Targets(path.read_text(encoding="utf-8")) for path in sorted(site.rglob("*.html"))}
+    made = [path for path in sorted(site.rglob("*.html")) if "_static" not in path.relative_to(site).parts]
+    targets = {path: _Targets(path.read_text(encoding="utf-8")) for path in made}
     broken = []
     for page, found in targets.items():
         for link in found.links:
