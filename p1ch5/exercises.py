@@ -752,7 +752,7 @@ robust = Exercise(
         "line there? Which loss does not care *how* far off a reading is?",
         "The absolute error pulls equally hard at every reading (exercise 5.2), so the many outvote the few. "
         "Normalize the readings, so that one learning rate serves every scale, and let the rate shrink at the end.",
-        "With x = (t_u - mean) / std: 1,500 steps of Adam on `(w * x + b - t_c).abs().mean()` with a `OneCycleLR` "
+        "With x = (t_u - mean) / std: 500 steps of Adam on `(w * x + b - t_c).abs().mean()` with a `OneCycleLR` "
         "up to a rate of 1, and then back to raw readings: w / std, and b - w * mean / std. Another way needs no "
         "gradient: the median of the slopes of all pairs of readings.",
     ),
@@ -808,8 +808,8 @@ def robust_line(t_u, t_c):
     x = (t_u - mean) / std
     params = torch.zeros(2, requires_grad=True)
     optimizer = torch.optim.Adam([params], lr=0.1)
-    scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=1.0, total_steps=1500)
-    for _ in range(1500):
+    scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=1.0, total_steps=500)
+    for _ in range(500):
         loss = (params[0] * x + params[1] - t_c).abs().mean()
         optimizer.zero_grad()
         loss.backward()
