@@ -772,6 +772,21 @@ def goes_downhill(network, batch, target, limit=0.1):
 
 
 @fool.wrong
+def always_makes_an_espresso(network, batch, target, limit=0.1):
+    return fool_solution(network, batch, LABELS.index("espresso"), limit)
+
+
+@fool.wrong
+def leaves_the_cat_for_any_other_name(network, batch, target, limit=0.1):
+    picture, cat = batch.clone(), network(batch).argmax(1)
+    for _ in range(6):
+        picture.requires_grad_()
+        (direction,) = torch.autograd.grad(F.cross_entropy(network(picture), cat), picture)
+        picture = (picture + limit / 4 * direction.sign()).clamp(batch - limit, batch + limit).detach()
+    return picture
+
+
+@fool.wrong
 def brings_its_own_espresso(network, batch, target, limit=0.1):
     return prepared(Image.fromarray(data.coffee()))
 
