@@ -25,17 +25,14 @@ LEVELS = 1024  # of probability that are told apart
 
 
 @torch.inference_mode()
-def probability_counts(app, every=1) -> np.ndarray:
-    """Held-out pixels by truth and probability: counts (2, LEVELS); row 1 is nodule.
+def probability_counts(app, dataset) -> np.ndarray:
+    """The pixels of a dataset of slices by truth and probability: counts (2, LEVELS); row 1 is nodule.
 
-    app: a trained `SegmentationTrainingApp`. every: 2 takes every second slice.
+    app: a trained `SegmentationTrainingApp`. dataset: as `Luna2dSegmentationDataset`.
     """
-    args = app.cli_args
-    dataset = Luna2dSegmentationDataset(args.val_stride, True, contextSlices_count=args.context_slices)
-    part = torch.utils.data.Subset(dataset, range(0, len(dataset), every))
     counts = np.zeros((2, LEVELS), dtype=np.int64)
     app.model.eval()
-    for slices_t, label_t, *_ in DataLoader(part, batch_size=4):
+    for slices_t, label_t, *_ in DataLoader(dataset, batch_size=4):
         with app.autocast():
             input_g = slices_t.to(app.device).contiguous(memory_format=app.memory_format)
             level_t = (app.model(input_g) * (LEVELS - 1)).round().long().cpu()
@@ -75,7 +72,8 @@ def main(arguments=None):
                 samples=options.samples, context_slices=context, augmented=True, one_cycle=True, val_every=0,
             )  # fmt: skip
             app.main()
-            run = {"slices": 2 * context + 1, "seed": seed, **summary(probability_counts(app))}
+            slices = Luna2dSegmentationDataset(app.cli_args.val_stride, True, contextSlices_count=context)
+            run = {"slices": 2 * context + 1, "seed": seed, **summary(probability_counts(app, slices))}
             print(
                 f"{run['slices']} slices, seed {seed}: average precision {run['average_precision']:.3f}, "
                 f"recall {run['recall_at_equal_area']:.3f} at as much false area",

@@ -1,5 +1,7 @@
 """Chapter 13's exercises: each with its text, stub, hints, check, solution and wrong answers."""
 
+from collections import deque
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -21,7 +23,6 @@ from util.exercises import (
     predicted,
     same,
 )
-from util.unet import UNet
 
 # ---------------------------------------------------------------- 13.1
 
@@ -99,269 +100,303 @@ sizes.wrong({**_SIZES, sizes.stub_keys[5]: True})
 
 # ---------------------------------------------------------------- 13.2
 
-per_sample = Exercise(
+areas_exercise = Exercise(
     "13.2",
-    title="One loss per picture",
+    title="False alarms below zero",
     difficulty=2,
     minutes=15,
     kind=BUG,
     text="""
-    `dice_loss` should give one loss per picture: 1 - (2 · overlap + 1) / (sum of the prediction + sum of
-    the label + 1). It runs, it trains, and a large nodule in one picture hides that the small ones beside
-    it in the batch are missed. Find out what it sums over.
+    `areas` should count pixels: found, missed, and marked wrongly. It runs, and reports fewer than no false
+    alarms. Mend it. The labels are whole numbers, as they come from a file: 1 for nodule, 0 for the rest.
     """,
     stub='''
-    def dice_loss(prediction, label):
-        """prediction: (N, 1, H, W) from 0 to 1; label: (N, 1, H, W), 0 or 1. Returns (N,) losses."""
-        overlap = (prediction * label).sum(dim=(0, 1, 2))
-        total = prediction.sum(dim=(0, 1, 2)) + label.sum(dim=(0, 1, 2))
-        return 1 - (2 * overlap + 1) / (total + 1)
+    def areas(probability, label):
+        """probability: (N, 1, H, W) from 0 to 1, marked above 0.5; label: 0 or 1, int64, of the same shape.
+
+        Returns three numbers of pixels: found, missed, false alarms.
+        """
+        marked = (probability > 0.5).long()
+        found = (marked * label).sum()
+        missed = (~marked * label).sum()
+        false_alarms = (marked * ~label).sum()
+        return found, missed, false_alarms
     ''',
     hints=(
-        "Give it a batch of two pictures of 4 × 5 pixels. What is the shape of the answer?",
-        "One loss per *column*: batch, channel and height are summed. Which axes belong to one picture?",
-        "`dim=(1, 2, 3)`, three times.",
+        "Print `~torch.tensor([0, 1])`. What did you expect?",
+        "`~` turns round every bit of a whole number: ~0 is -1 and ~1 is -2. Only of `bool` is it a *not*.",
+        "Keep both as `bool` and use `&`, or write `1 - label` for what is not nodule.",
     ),
     why="""
-    A wrong axis is silent whenever something may have any length: a mean over columns is a number as good
-    as the mean over pictures. Shapes that all differ (2 pictures, 4 rows, 5 columns) show it at once, and
-    squares of a batch of their own size never do.
+    A `~` on whole numbers is a correct program that computes something else, and nobody complains. Where all labels
+    are `bool` from the dataset on, it cannot happen. And a quantity that can have no sign is worth an
+    assertion: these false alarms gave themselves away by being negative, and a recall above one would have too.
     """,
 )
 
 
-def _dice_loss(prediction, label):
-    sums = [(part.double().flatten(1)).sum(1) for part in (prediction * label, prediction, label)]
-    return 1 - (2 * sums[0] + 1) / (sums[1] + sums[2] + 1)
+def _areas(probability, label):
+    marked, label = probability > 0.5, label > 0
+    return [int((marked & label).sum()), int((~marked & label).sum()), int((marked & ~label).sum())]
 
 
-@per_sample.check
-def check_per_sample(answer):
-    for n, height, width in ((1, 1, 1), (1, 1, 2), (2, 1, 1), (2, 1, 2), (2, 2, 2), (3, 2, 4), (4, 8, 8)):
-        for _ in range(6):
-            prediction = torch.randint(0, 3, (n, 1, height, width)) / 2
-            label = torch.randint(0, 2, (n, 1, height, width)).float()
-            with case(prediction=prediction, label=label):
-                same(answer(prediction.clone(), label.clone()), _dice_loss(prediction, label), "the losses")
-    prediction = torch.rand(2, 1, 3, 3, requires_grad=True)
-    losses = answer(prediction, (torch.rand(2, 1, 3, 3) < 0.5).float())
-    expect(isinstance(losses, torch.Tensor), "Return a tensor, so that the loss has a gradient.")
-    losses.sum().backward()
-    expect(
-        prediction.grad is not None and torch.isfinite(prediction.grad).all(), "The gradient is not finite."
-    )
+@areas_exercise.check
+def check_areas(answer):
+    for shape in ((1, 1, 1, 1), (1, 1, 1, 2), (2, 1, 1, 1), (1, 1, 2, 2), (3, 1, 4, 4)):
+        for _ in range(8):
+            probability = torch.randint(0, 5, shape) / 4
+            label = torch.randint(0, 2, shape)
+            with case(probability=probability, label=label):
+                got = parts(
+                    answer(probability.clone(), label.clone()), 3, "return found, missed, false alarms."
+                )
+                for value, want, name in zip(
+                    got, _areas(probability, label), ("found", "missed", "false alarms")
+                ):
+                    same(value, want, name)
 
 
-@per_sample.solution
-def dice_loss(prediction, label):
-    overlap = (prediction * label).sum(dim=(1, 2, 3))
-    total = prediction.sum(dim=(1, 2, 3)) + label.sum(dim=(1, 2, 3))
-    return 1 - (2 * overlap + 1) / (total + 1)
+@areas_exercise.solution
+def areas(probability, label):
+    marked, nodule = probability > 0.5, label.bool()
+    return (marked & nodule).sum(), (~marked & nodule).sum(), (marked & ~nodule).sum()
 
 
-@per_sample.right
-def flattened(prediction, label):
-    p, y = prediction.flatten(1), label.flatten(1)
-    return 1 - (2 * torch.einsum("np,np->n", p, y) + 1) / (p.sum(1) + y.sum(1) + 1)
+@areas_exercise.right
+def with_one_minus(probability, label):
+    marked = (probability > 0.5).long()
+    return (marked * label).sum(), ((1 - marked) * label).sum(), (marked * (1 - label)).sum()
 
 
-@per_sample.right
-def picture_by_picture(prediction, label):
-    pairs = zip(prediction.double(), label.double())
-    return torch.stack([1 - (2 * (p * y).sum() + 1) / ((p + y).sum() + 1) for p, y in pairs])
+@areas_exercise.right
+def from_sums(probability, label):
+    marked = probability > 0.5
+    found = int(marked[label == 1].sum())
+    return [found, int(label.sum()) - found, int(marked.sum()) - found]
 
 
-@per_sample.wrong
-def over_the_whole_batch(prediction, label):
-    loss = 1 - (2 * (prediction * label).sum() + 1) / (prediction.sum() + label.sum() + 1)
-    return loss.expand(len(prediction))
+@areas_exercise.right
+def as_array(probability, label):
+    kind = 2 * label.numpy() + (probability.numpy() > 0.5)
+    counts = np.bincount(kind.ravel(), minlength=4)
+    return counts[[3, 2, 1]]
 
 
-@per_sample.wrong
-def mean_over_the_batch(prediction, label):
-    return dice_loss(prediction, label).mean()
+@areas_exercise.wrong
+def without_the_sign(probability, label):
+    marked = (probability > 0.5).long()
+    return (marked * label).sum(), (~marked * label).sum().abs(), (marked * ~label).sum().abs()
 
 
-@per_sample.wrong
-def without_the_one(prediction, label):
-    overlap = (prediction * label).sum(dim=(1, 2, 3))
-    return 1 - 2 * overlap / (prediction.sum(dim=(1, 2, 3)) + label.sum(dim=(1, 2, 3)))
+@areas_exercise.wrong
+def only_the_last_mended(probability, label):
+    marked = (probability > 0.5).long()
+    return (marked * label).sum(), (~marked * label).sum(), (marked * (1 - label)).sum()
 
 
-@per_sample.wrong
-def keeps_the_channel(prediction, label):
-    overlap = (prediction * label).sum(dim=(2, 3))
-    return 1 - (2 * overlap + 1) / (prediction.sum(dim=(2, 3)) + label.sum(dim=(2, 3)) + 1)
+@areas_exercise.wrong
+def the_other_way_round(probability, label):
+    found, missed, wrong = _areas(probability, label)
+    return found, wrong, missed
 
 
-@per_sample.wrong
-def intersection_over_union(prediction, label):
-    overlap = (prediction * label).sum(dim=(1, 2, 3))
-    return 1 - (overlap + 1) / (prediction.sum(dim=(1, 2, 3)) + label.sum(dim=(1, 2, 3)) - overlap + 1)
+@areas_exercise.wrong
+def from_one_half_on(probability, label):
+    return _areas(probability + 1e-6, label)
 
 
-@per_sample.wrong
-def the_score_and_not_the_loss(prediction, label):
-    return 1 - dice_loss(prediction, label)
+@areas_exercise.wrong
+def sums_of_probabilities(probability, label):
+    return (probability * label).sum(), ((1 - probability) * label).sum(), (probability * (1 - label)).sum()
+
+
+@areas_exercise.wrong
+def all_marks_are_false(probability, label):
+    found, missed, _ = _areas(probability, label)
+    return found, missed, (probability > 0.5).sum()
 
 
 # ---------------------------------------------------------------- 13.3
 
-sight = Exercise(
+click = Exercise(
     "13.3",
-    title="How far does a U-Net see?",
+    title="Click on it",
     difficulty=3,
     minutes=40,
     kind=BUILD,
     text="""
-    Without a network, by counting: how many pixels across does an output of our U-Net see at most, for a
-    number of levels? Each level has two 3 × 3 convolutions with padding, on the way down and again on the
-    way up, except for the lowest, which has its two once. Between levels, 2 × 2 average pooling leads down
-    and a 2 × 2 transposed convolution with stride 2 up. Outputs differ by a few pixels, according to where
-    they stand; the one that sees most counts. Far from the edges, that is.
+    The newest segmentation networks let themselves be *prompted*: click on a thing, and it is marked; click
+    beside it, on what was marked too much, and that goes. Build one without a network. Walk from a click
+    over pixels denser than -700 HU, up, down, left or right, one step at a time. A pixel is marked if one of
+    the clicks `inside` reaches it in fewer steps than each of the clicks `outside`. A click reaches its own
+    pixel in no steps; a click on lung (-700 HU or less) reaches nothing.
     """,
     stub='''
-    def field_of_view(depth):
-        """depth: number of levels, at least 1. Returns the pixels across that the luckiest output sees."""
+    def clicked(hu, inside, outside):
+        """hu: (H, W) int16; inside, outside: lists of (row, column). Returns a mask of the shape of `hu`."""
         raise NotImplementedError("your turn")
     ''',
     hints=(
-        "Follow one output back to the input as an interval of pixels, from `low` to `high`. What does "
-        "each layer do to it?",
-        "A 3 × 3 convolution: one more on either side. A transposed 2 × 2 with stride 2: place p came "
-        "from p // 2. A pooling: place p came from 2p and 2p + 1.",
-        "Backwards through the U: for each level but the lowest, `low -= 2; high += 2`, then both `//= "
-        "2`. At the bottom -2 and +2. Then for each level `low, high = 2 * low - 2, 2 * high + 1 + 2`. "
-        "Try all starts from 0 to 2 ** (depth - 1) - 1.",
+        "First write a function that gives, for a list of clicks, the steps in which each pixel is reached "
+        "from the nearest of them, infinity where none does.",
+        "A wave: all clicks have 0; in every round, dense pixels beside the last round's, and not reached "
+        "yet, get one more. `collections.deque` or `ndimage.binary_dilation(wave, mask=dense)` will do.",
+        "`steps_of(dense, inside) < steps_of(dense, outside)`; two infinities are not less than one another.",
     ),
     why="""
-    5, 18, 44 and 100 pixels for one to four levels: each level more than doubles the view, at the price of
-    four further convolutions. What the bottom adds counts most, since a pixel stands for 8 × 8 there;
-    whether a nodule lies beside the heart or in the lung can be seen from below only.
+    A nodule on a vessel needs one click inside and one on the vessel, and the border falls half way between
+    them, in steps and not in millimetres. What a network adds is knowledge of where such borders usually lie. The
+    same wave, with other costs for a step, is behind the random walker and the fast marching of older programs.
     """,
 )
 
 
-def _field(depth):
-    widest = 0
-    for start in range(2 ** (depth - 1)):
-        low = high = start
-        for _ in range(depth - 1):
-            low, high = (low - 2) // 2, (high + 2) // 2
-        low, high = low - 2, high + 2
-        for _ in range(depth - 1):
-            low, high = 2 * low - 2, 2 * high + 1 + 2
-        widest = max(widest, high - low + 1)
-    return widest
+def _steps(dense, clicks):
+    steps = np.full(dense.shape, np.inf)
+    waiting = deque()
+    for place in map(tuple, clicks):
+        if dense[place] and steps[place]:
+            steps[place] = 0
+            waiting.append(place)
+    while waiting:
+        row, column = waiting.popleft()
+        for near in ((row - 1, column), (row + 1, column), (row, column - 1), (row, column + 1)):
+            is_inside = 0 <= near[0] < dense.shape[0] and 0 <= near[1] < dense.shape[1]
+            if is_inside and dense[near] and np.isinf(steps[near]):
+                steps[near] = steps[row, column] + 1
+                waiting.append(near)
+    return steps
 
 
-@sight.check
-def check_sight(answer):
-    for depth in (1, 2, 3, 4, 5):
-        with case(depth=depth):
-            same(answer(depth), _field(depth), "the field of view", atol=1e-6, rtol=0)
+@click.check
+def check_click(answer):
+    sizes = [(1, 1), (1, 2), (2, 2), (1, 4), (3, 3), (4, 5), (12, 12)]
+    for height, width in sizes:
+        for _ in range(25):
+            hu = np.where(np.random.rand(height, width) < 0.75, 40, -850).astype(np.int16)
+            hu[np.random.rand(height, width) < 0.1] = -700
+            places = [tuple(map(int, place)) for place in np.ndindex(height, width)]
+            picked = [places[n] for n in np.random.permutation(len(places))[: np.random.randint(0, 5)]]
+            half = np.random.randint(0, len(picked) + 1)
+            inside, outside = picked[:half], picked[half:]
+            want = _steps(hu > -700, inside) < _steps(hu > -700, outside)
+            with case(hu=hu, inside=inside, outside=outside):
+                got = as_tensor(answer(hu.copy(), list(inside), list(outside)), "the mask").numpy()
+                expect(got.shape == hu.shape, f"the mask should have the shape {hu.shape}, not {got.shape}.")
+                same(got.astype(bool), want, "the mask")
 
 
-def seen_by_gradient(depth, size=160):
-    """The same, measured: what moves an output of a real U-Net with positive weights."""
-    model = UNet(1, 1, depth=depth, wf=1, padding=True, batch_norm=False).eval()
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.fill_(0.5)
-    picture = torch.ones(1, 1, 2 ** (depth - 1), size, dtype=torch.float64, requires_grad=True)
-    output, widest = model.double()(picture), 0
-    for start in range(2 ** (depth - 1)):
-        (gradient,) = torch.autograd.grad(output[0, 0, 0, size // 2 + start], picture, retain_graph=True)
-        widest = max(widest, int((gradient[0, 0] != 0).any(dim=0).sum()))
-    return widest
+@click.solution
+def clicked(hu, inside, outside):
+    dense = hu > -700
+
+    def steps_of(clicks):
+        steps, wave = np.full(hu.shape, np.inf), np.zeros(hu.shape, dtype=bool)
+        for place in clicks:
+            wave[place] = dense[place]
+        round_number = 0
+        while wave.any():
+            steps[wave] = round_number
+            wave = ndimage.binary_dilation(wave) & dense & np.isinf(steps)
+            round_number += 1
+        return steps
+
+    return steps_of(inside) < steps_of(outside)
 
 
-@sight.solution
-def field_of_view(depth):
-    widest = 0
-    for start in range(2 ** (depth - 1)):
-        low = high = start
-        for _ in range(depth - 1):  # back down the right side of the U
-            low, high = (low - 2) // 2, (high + 2) // 2
-        low, high = low - 2, high + 2
-        for _ in range(depth - 1):  # and up its left side
-            low, high = 2 * low - 2, 2 * high + 3
-        widest = max(widest, high - low + 1)
-    return widest
+@click.right
+def with_a_queue(hu, inside, outside):
+    """Breadth first, as it is taught."""
+    steps = []
+    for clicks in (inside, outside):
+        seen = {place: 0 for place in clicks if hu[place] > -700}
+        waiting = deque(seen)
+        while waiting:
+            row, column = waiting.popleft()
+            for near in ((row - 1, column), (row + 1, column), (row, column - 1), (row, column + 1)):
+                is_inside = min(near) >= 0 and near[0] < len(hu) and near[1] < hu.shape[1]
+                if is_inside and near not in seen and hu[near] > -700:
+                    seen[near] = seen[row, column] + 1
+                    waiting.append(near)
+        steps.append(seen)
+    mask = torch.zeros(hu.shape)
+    for place, count in steps[0].items():
+        mask[place] = count < steps[1].get(place, 10**9)
+    return mask
 
 
-@sight.right
-def with_sets_of_pixels(depth):
-    def spread(places):
-        return {p + step for p in places for step in (-2, -1, 0, 1, 2)}
-
-    def seen(start):
-        places = {start}
-        for _ in range(depth - 1):
-            places = {p // 2 for p in spread(places)}
-        places = spread(places)
-        for _ in range(depth - 1):
-            places = spread({child for p in places for child in (2 * p, 2 * p + 1)})
-        return len(places)
-
-    return max(seen(start) for start in range(2 ** (depth - 1)))
-
-
-@sight.right
-def level_by_level(depth):
-    """The luckiest place of the level below has neighbours on both sides: width w becomes ceil((w + 5) / 2)."""
-    width = 1
-    for _ in range(depth - 1):
-        width = (width + 4) // 2 + 1
-    width += 4
-    for _ in range(depth - 1):
-        width = 2 * width + 4
-    return torch.tensor(width)
+@click.right
+def two_waves_at_once(hu, inside, outside):
+    """Round by round: what outside reaches first, or at the same time, is theirs."""
+    dense = hu > -700
+    waves = [np.zeros(hu.shape, dtype=bool) for _ in range(2)]
+    for wave, clicks in zip(waves, (inside, outside)):
+        for place in clicks:
+            wave[place] |= dense[place]
+    for _ in range(hu.size):
+        waves[0] &= ~waves[1]
+        waves = [
+            ndimage.binary_dilation(waves[0], mask=dense & ~waves[1]),
+            ndimage.binary_dilation(waves[1], mask=dense & ~waves[0]),
+        ]
+    return (waves[0] & ~waves[1]).tolist()
 
 
-@sight.wrong
-def without_the_way_up(depth):
-    field, apart = 1, 1
-    for level in range(depth):
-        field += 4 * apart
-        if level < depth - 1:
-            field, apart = field + apart, 2 * apart
-    return field
+@click.wrong
+def the_whole_component(hu, inside, outside):
+    labels, _ = ndimage.label(hu > -700)
+    return np.isin(labels, [labels[place] for place in inside if labels[place]])
 
 
-@sight.wrong
-def forgets_the_pooling(depth):
-    field, apart = 1, 1
-    for level in range(depth):
-        field += 4 * apart * (1 if level == depth - 1 else 2)
-        apart *= 2
-    return field
+@click.wrong
+def ties_go_inside(hu, inside, outside):
+    steps = _steps(hu > -700, inside)
+    return np.isfinite(steps) & (steps <= _steps(hu > -700, outside))
 
 
-@sight.wrong
-def convolutions_only(depth):
-    return 1 + 4 * (2 * depth - 1)
+@click.wrong
+def as_the_crow_flies(hu, inside, outside):
+    grid = np.stack(np.indices(hu.shape), axis=-1)
+
+    def away(clicks):
+        clicks = [place for place in clicks if hu[place] > -700]
+        return np.min([np.abs(grid - place).sum(-1) for place in clicks], axis=0) if clicks else np.inf
+
+    return np.isfinite(_steps(hu > -700, inside)) & (away(inside) < away(outside))
 
 
-@sight.wrong
-def first_output_only(depth):
-    low = high = 0
-    for _ in range(depth - 1):
-        low, high = (low - 2) // 2, (high + 2) // 2
-    low, high = low - 2, high + 2
-    for _ in range(depth - 1):
-        low, high = 2 * low - 2, 2 * high + 2
-    return high - low + 1
+@click.wrong
+def over_corners_too(hu, inside, outside):
+    def steps(clicks):
+        out, wave = np.full(hu.shape, np.inf), np.zeros(hu.shape, dtype=bool)
+        for place in clicks:
+            wave[place] = hu[place] > -700
+        number = 0
+        while wave.any():
+            out[wave] = number
+            wave = ndimage.binary_dilation(wave, np.ones((3, 3))) & (hu > -700) & np.isinf(out)
+            number += 1
+        return out
+
+    return steps(inside) < steps(outside)
 
 
-@sight.wrong
-def one_convolution_per_level(depth):
-    return (_field(depth) + 1) // 2
+@click.wrong
+def clicks_on_lung_count(hu, inside, outside):
+    dense = hu > -700
+    for place in [*inside, *outside]:
+        dense[place] = True
+    return _steps(dense, inside) < _steps(dense, outside)
 
 
-@sight.wrong
-def of_the_chapters_depth(depth):
-    return _field(3)
+@click.wrong
+def the_threshold_itself_is_dense(hu, inside, outside):
+    return _steps(hu >= -700, inside) < _steps(hu >= -700, outside)
+
+
+@click.wrong
+def nothing_outside(hu, inside, outside):
+    return np.isfinite(_steps(hu > -700, inside))
 
 
 # ---------------------------------------------------------------- 13.4

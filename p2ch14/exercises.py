@@ -9,8 +9,6 @@ from scipy import ndimage
 from torch import nn
 
 from p2ch10.dsets import CandidateInfoTuple
-from p2ch11.model import LunaModel
-from p2ch14.froc import FP_RATES
 from p2ch14.scoring import Detection, Score, match_and_score
 from util.exercises import (
     BUG,
@@ -259,490 +257,360 @@ def the_later_of_equals(findings):
 
 # ---------------------------------------------------------------- 14.3
 
-cpm_exercise = Exercise(
+operating_exercise = Exercise(
     "14.3",
-    title="From marks to CPM",
-    difficulty=3,
-    minutes=45,
+    title="Where the hospital puts the threshold",
+    difficulty=2,
+    minutes=25,
     kind=BUILD,
     text="""
-    The chapter's one number, from the marks alone. A mark is a probability and the number of the nodule that it
-    hits, or `None` if it is a false positive. For every threshold that occurs among the probabilities, marks
-    of at least that probability count: the sensitivity is the share of the nodules that one of them hits, the
-    rate is the number of false positives among them per scan. The curve starts at (0, 0), goes straight from
-    one threshold's point to the next lower one's, and stays level after the last. Where several points have
-    the same rate, the highest sensitivity counts. Return its mean over 1/8, 1/4, 1/2, 1, 2, 4 and 8 false
-    positives per scan.
+    A hospital can put up with `rate` false positives per scan. A mark is a probability and the number of the nodule
+    that it hits, or `None` if it is a false positive; marks of at least the threshold count. Which threshold finds
+    most? Answer the lowest one, among the probabilities that occur, that leaves no more false positives than `rate`
+    per scan, and the share of all nodules that it finds. Where even the highest leaves too many, or there are no
+    marks, answer `(None, 0)`.
     """,
     stub='''
-    def cpm(marks, n_nodules, n_scans):
-        """marks: list of (probability, number of the nodule or None), in any order. Returns a number."""
+    def operating_point(marks, n_nodules, n_scans, rate):
+        """marks: list of (probability, number of the nodule or None), in any order. Returns (threshold, share)."""
         raise NotImplementedError("your turn")
     ''',
     hints=(
-        "First the points of the curve, from the highest threshold to the lowest; then the seven readings.",
-        "A nodule that two marks hit is found once. Marks with equal probability come in together.",
-        "`np.interp(rates, [0, *xs], [0, *ys])` reads the curve: it is level beyond the last point, and takes "
-        "the last of several points with the same x.",
+        "Go down through the different probabilities, the highest first. What may happen at the next one?",
+        "Several marks may share a probability, and then they all come in together. A nodule that several marks hit is "
+        "found once.",
+        "For each probability in falling order: count the `None`s of at least that probability; if there are more than "
+        "`rate * n_scans`, stop. The share is the size of the *set* of nodules hit, divided by `n_nodules`.",
     ),
     why="""
-    Three of the traps are in every home-made evaluation: nodules that no mark hits stay in the denominator,
-    several marks on one nodule are one hit, and ties come in together, or the order of a list decides.
+    This is how a point on the FROC curve becomes a product. The threshold is a parameter that was fitted, like any
+    weight: on other patients it will leave another number of false positives, so it is chosen on scans that are not
+    reported.
     """,
 )
 
 
-def _cpm(marks, n_nodules, n_scans):
-    rates, sensitivities = [0.0], [0.0]
+def _operating_point(marks, n_nodules, n_scans, rate):
+    best = (None, 0.0)
     for threshold in sorted({p for p, _ in marks}, reverse=True):
-        counted = [nodule for p, nodule in marks if p >= threshold]
-        sensitivities.append(len({nodule for nodule in counted if nodule is not None}) / n_nodules)
-        rates.append(sum(nodule is None for nodule in counted) / n_scans)
-    return float(np.interp(FP_RATES, rates, sensitivities).mean())
+        kept = [nodule for p, nodule in marks if p >= threshold]
+        if sum(nodule is None for nodule in kept) > rate * n_scans:
+            break
+        best = (threshold, len({nodule for nodule in kept if nodule is not None}) / n_nodules)
+    return best
 
 
-@cpm_exercise.check
-def check_cpm(answer):
-    kinds = (None, 0, 1)
-    cases = [([], 2, 1)]
-    for count in (1, 2, 3):
-        for hit in itertools.product(kinds, repeat=count):
-            for scores in itertools.product((0.9, 0.5), repeat=count):
-                cases.append((list(zip(scores, hit)), 2, 2))
-    for n_marks in (8, 40):
-        for _ in range(6):
-            hit = [None if h > 4 else h for h in np.random.randint(0, 12, n_marks).tolist()]
-            cases.append((list(zip((np.random.randint(1, 9, n_marks) / 10).tolist(), hit)), 6, 3))
-    for marks, n_nodules, n_scans in cases:
-        shown = marks if len(marks) < 4 else f"{len(marks)} of them"
-        with case(marks=shown, n_nodules=n_nodules, n_scans=n_scans):
-            same(answer(list(marks), n_nodules, n_scans), _cpm(marks, n_nodules, n_scans), "the CPM")
+@operating_exercise.check
+def check_operating_point(answer):
+    for n_marks in (0, 1, 1, 2, 2, 3, 3, 4, 5, 8, 12):
+        for _ in range(12):
+            n_nodules, n_scans = int(np.random.randint(1, 4)), int(np.random.randint(1, 4))
+            marks = [
+                (
+                    float(np.random.randint(1, 9)) / 10,
+                    None if np.random.rand() < 0.5 else int(np.random.randint(n_nodules)),
+                )
+                for _ in range(n_marks)
+            ]
+            rate = float(np.random.choice([0, 0.25, 0.5, 1, 2]))
+            want = _operating_point(marks, n_nodules, n_scans, rate)
+            with case(marks=marks, n_nodules=n_nodules, n_scans=n_scans, rate=rate):
+                threshold, share = parts(
+                    answer(list(marks), n_nodules, n_scans, rate), 2, "return the threshold and the share."
+                )
+                if want[0] is None:
+                    expect(threshold is None, f"no threshold will do here, but you answer {threshold}.")
+                else:
+                    expect(threshold is not None, f"{want[0]} will do as a threshold, but you answer None.")
+                    same(threshold, want[0], "the threshold")
+                same(share, want[1], "the share")
 
 
-@cpm_exercise.solution
-def cpm(marks, n_nodules, n_scans):
-    rates, sensitivities = [0.0], [0.0]
+@operating_exercise.solution
+def operating_point(marks, n_nodules, n_scans, rate):
+    best = (None, 0)
     for threshold in sorted({probability for probability, _ in marks}, reverse=True):
-        counted = [nodule for probability, nodule in marks if probability >= threshold]
-        found = {nodule for nodule in counted if nodule is not None}
-        sensitivities.append(len(found) / n_nodules)
-        rates.append(counted.count(None) / n_scans)
-    return np.interp([0.125, 0.25, 0.5, 1, 2, 4, 8], rates, sensitivities).mean()
+        kept = [nodule for probability, nodule in marks if probability >= threshold]
+        if kept.count(None) > rate * n_scans:
+            break
+        best = threshold, len(set(kept) - {None}) / n_nodules
+    return best
 
 
-@cpm_exercise.right
-def one_pass(marks, n_nodules, n_scans):
-    points, found, false = [(0.0, 0.0)], set(), 0
-    for _, together in itertools.groupby(sorted(marks, key=lambda mark: -mark[0]), key=lambda mark: mark[0]):
-        for _, nodule in together:
-            false += nodule is None
-            found |= set() if nodule is None else {nodule}
-        points.append((false / n_scans, len(found) / n_nodules))
-    xs, ys = zip(*points)
-    return float(np.mean([np.interp(rate, xs, ys) for rate in FP_RATES]))
+@operating_exercise.right
+def mark_by_mark(marks, n_nodules, n_scans, rate):
+    answer, false, found = (None, 0), 0, set()
+    ordered = sorted(marks, key=lambda mark: -mark[0])
+    for n, (probability, nodule) in enumerate(ordered):
+        false += nodule is None
+        found |= set() if nodule is None else {nodule}
+        is_last = n + 1 == len(ordered) or ordered[n + 1][0] < probability
+        if false > rate * n_scans:
+            return answer
+        if is_last:
+            answer = (probability, len(found) / n_nodules)
+    return answer
 
 
-@cpm_exercise.right
-def without_numpy(marks, n_nodules, n_scans):
-    best = {}
-    for p, nodule in marks:
-        if nodule is not None:
-            best[nodule] = max(p, best.get(nodule, 0))
-    points = [(0.0, 0.0)]
-    for t in sorted({p for p, _ in marks}, reverse=True):
-        false = sum(p >= t and nodule is None for p, nodule in marks)
-        points.append((false / n_scans, sum(p >= t for p in best.values()) / n_nodules))
-
-    def read(rate):
-        before = [point for point in points if point[0] <= rate][-1]
-        after = [point for point in points if point[0] > rate][:1]
-        if not after:
-            return before[1]
-        share = (rate - before[0]) / (after[0][0] - before[0])
-        return before[1] + share * (after[0][1] - before[1])
-
-    return sum(read(rate) for rate in (1 / 8, 1 / 4, 1 / 2, 1, 2, 4, 8)) / 7
+@operating_exercise.right
+def in_arrays(marks, n_nodules, n_scans, rate):
+    if not marks:
+        return None, 0
+    p = np.array([mark[0] for mark in marks])
+    nodule = np.array([-1 if mark[1] is None else mark[1] for mark in marks])
+    thresholds = np.unique(p)
+    good = [t for t in thresholds if ((p >= t) & (nodule < 0)).sum() <= rate * n_scans]
+    if not good:
+        return None, 0
+    found = np.unique(nodule[(p >= good[0]) & (nodule >= 0)])
+    return torch.tensor(good[0]), torch.tensor(len(found) / n_nodules)
 
 
-@cpm_exercise.wrong
-def every_mark_is_a_hit(marks, n_nodules, n_scans):
-    return _cpm(
-        [(p, nodule if nodule is None else (k, nodule)) for k, (p, nodule) in enumerate(marks)],
-        n_nodules,
-        n_scans,
-    )
+@operating_exercise.wrong
+def ties_come_one_by_one(marks, n_nodules, n_scans, rate):
+    answer, false, found = (None, 0), 0, set()
+    for probability, nodule in sorted(marks, key=lambda mark: (-mark[0], mark[1] is None)):
+        false += nodule is None
+        if false > rate * n_scans:
+            return answer
+        found |= set() if nodule is None else {nodule}
+        answer = (probability, len(found) / n_nodules)
+    return answer
 
 
-@cpm_exercise.wrong
-def missed_nodules_leave_the_denominator(marks, n_nodules, n_scans):
-    hit = {nodule for _, nodule in marks if nodule is not None}
-    return _cpm(marks, max(len(hit), 1), n_scans)
+@operating_exercise.wrong
+def counts_marks_not_nodules(marks, n_nodules, n_scans, rate):
+    threshold, share = _operating_point(marks, n_nodules, n_scans, rate)
+    if threshold is not None:
+        share = sum(p >= threshold and n is not None for p, n in marks) / n_nodules
+    return threshold, share
 
 
-@cpm_exercise.wrong
-def ties_in_the_order_of_the_list(marks, n_nodules, n_scans):
-    return _cpm([(p - 1e-9 * k, nodule) for k, (p, nodule) in enumerate(marks)], n_nodules, n_scans)
+@operating_exercise.wrong
+def rate_of_all_scans_together(marks, n_nodules, n_scans, rate):
+    return _operating_point(marks, n_nodules, 1, rate)
 
 
-@cpm_exercise.wrong
-def a_curve_without_origin(marks, n_nodules, n_scans):
-    rates, sensitivities = [], []
+@operating_exercise.wrong
+def above_and_not_from(marks, n_nodules, n_scans, rate):
+    best = (None, 0)
     for threshold in sorted({p for p, _ in marks}, reverse=True):
-        counted = [nodule for p, nodule in marks if p >= threshold]
-        rates.append(counted.count(None) / n_scans)
-        sensitivities.append(len(set(counted) - {None}) / n_nodules)
-    return np.interp(FP_RATES, rates, sensitivities).mean() if marks else 0.0
+        kept = [nodule for p, nodule in marks if p > threshold]
+        if kept.count(None) > rate * n_scans:
+            break
+        best = threshold, len(set(kept) - {None}) / n_nodules
+    return best
 
 
-@cpm_exercise.wrong
-def per_nodule_instead_of_per_scan(marks, n_nodules, n_scans):
-    return _cpm(marks, n_nodules, n_nodules)
+@operating_exercise.wrong
+def fewer_than_allowed(marks, n_nodules, n_scans, rate):
+    return _operating_point(marks, n_nodules, n_scans, rate - 1 / (2 * n_scans))
 
 
-@cpm_exercise.wrong
-def the_mean_of_the_points(marks, n_nodules, n_scans):
-    found = {nodule for _, nodule in marks if nodule is not None}
-    return len(found) / n_nodules
+@operating_exercise.wrong
+def share_of_the_nodules_marked(marks, n_nodules, n_scans, rate):
+    threshold, share = _operating_point(marks, n_nodules, n_scans, rate)
+    marked = len({n for _, n in marks if n is not None})
+    return threshold, share * n_nodules / marked if marked else 0
 
 
 # ---------------------------------------------------------------- 14.4
 
-freeze_exercise = Exercise(
+moves_exercise = Exercise(
     "14.4",
-    title="Frozen stiff",
+    title="What moves?",
     difficulty=2,
-    minutes=20,
-    kind=BUILD,
+    minutes=15,
+    kind=PREDICT,
     text="""
-    `freeze(model, learning)` prepares a model in training mode for fine-tuning: the parts (children) named in
-    `learning`, such as `["head_linear"]`, go on learning as before; everything else stays exactly as it is,
-    however long one trains.
+    A network is a batch norm `bn` and a linear layer `head`, which learns. `bn` is to stay as it is. `moves(name)`
+    shows the network ten random batches, takes a step of AdamW (with weight decay) after each, and says whether the
+    parameter or buffer of that name is another than before. The batch norm is frozen by `requires_grad_(False)`, or
+    by setting its gradients to zero before each step (`"zeros"`), or not at all; and it is in training mode or in
+    evaluation mode.
     """,
-    stub='''
-    def freeze(model, learning):
-        """model: a module with named children, such as LunaModel. Changes it; returns nothing."""
-        raise NotImplementedError("your turn")
-    ''',
+    stub="""
+    answers = {
+        "moves('bn.running_mean', freeze='requires_grad', mode='train')": ...,
+        "moves('bn.running_mean', freeze='requires_grad', mode='eval')": ...,
+        "moves('bn.weight', freeze='requires_grad', mode='train')": ...,
+        "moves('bn.weight', freeze='zeros', mode='eval')": ...,
+        "moves('bn.weight', freeze='no', mode='eval')": ...,
+        "moves('bn.running_mean', freeze='no', mode='eval')": ...,
+        "moves('head.weight', freeze='requires_grad', mode='eval')": ...,
+    }
+    """,
     hints=(
-        "Parameters are frozen by `requires_grad_(False)`. What else does a model remember?",
-        "The running averages of a batch norm are no parameters. They move in every forward pass in training "
-        "mode, frozen or not.",
-        "`for name, part in model.named_children()`: `requires_grad_` and `train` both, with `name in learning`.",
+        "Three things can move something: a gradient, weight decay, and a batch norm that keeps its own books.",
+        "Running means are no parameters; no optimizer touches them. They follow the mode alone.",
+        "AdamW pulls every parameter that has a gradient towards zero, and a gradient of zero is a gradient; `None` is "
+        "none.",
     ),
     why="""
-    Frozen means without gradients *and* in evaluation mode. Call `model.train()` at the start of the next
-    epoch, as training loops do, and the second half is undone: a subclass that overrides `train`, or freezing
-    anew each epoch, keeps it.
+    Gradients move parameters; the mode moves running statistics; and weight decay moves whatever has a gradient, be it
+    zero. To freeze a layer takes `requires_grad_(False)` *and* `eval()`, and an optimizer that has not been given its
+    parameters cannot move them by accident.
     """,
 )
 
 
-class _WithNorms(nn.Module):
-    """A small model with a batch norm in each of three parts."""
-
-    def __init__(self):
-        super().__init__()
-        self.stem = nn.Sequential(nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3), nn.ReLU())
-        self.body = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Dropout(0.5), nn.ReLU())
-        self.head = nn.Sequential(nn.Flatten(), nn.BatchNorm1d(16), nn.Linear(16, 2))
-
-    def forward(self, x):
-        return self.head(self.body(self.stem(x)))
-
-
-def _luna():
-    return LunaModel().train(), torch.randn(2, 1, 32, 48, 48) * 100 - 300
-
-
-def _small():
-    return _WithNorms().train(), torch.randn(5, 1, 6, 6) * 3 + 1
-
-
-@freeze_exercise.check
-def check_freeze(answer):
-    for make, learning in (
-        (_small, ["head"]),
-        (_small, ["body", "head"]),
-        (_small, ["stem"]),
-        (_small, ["stem", "body", "head"]),
-        (_luna, ["head_linear"]),
-        (_luna, ["block4", "head_linear"]),
-    ):
-        model, x = make()
-        before = {name: t.clone() for name, t in model.state_dict().items()}
-        name = "a small model with batch norms" if make is _small else "LunaModel"
-        with case(f"{name}, learning={learning}"):
-            answer(model, list(learning))
-            free = {p.split(".")[0] for p, t in model.named_parameters() if t.requires_grad}
-            frozen_inside = {
-                p.split(".")[0] for p, t in model.named_parameters() if not t.requires_grad
-            } & set(learning)
-            expect(
-                free == set(learning),
-                f"the parts with gradients should be {learning}; they are {sorted(free)}.",
-            )
-            expect(not frozen_inside, f"a part of {sorted(frozen_inside)} is frozen, too.")
-            optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.5)
-            for _ in range(2):
-                out = model(x)
-                loss = (out[0] if isinstance(out, tuple) else out).square().mean()
-                optimizer.zero_grad()
-                loss.backward()
-                optimizer.step()
-            _moved(model, before, learning)
+def _moves(name, freeze, mode):
+    torch.manual_seed(0)
+    net = nn.Sequential()
+    net.add_module("bn", nn.BatchNorm1d(3))
+    net.add_module("head", nn.Linear(3, 1))
+    net.bn.train(mode == "train")
+    if freeze == "requires_grad":
+        net.bn.requires_grad_(False)
+    optimizer = torch.optim.AdamW(net.parameters(), lr=0.01, weight_decay=0.1)
+    before = {key: value.clone() for key, value in net.state_dict().items()}
+    for _ in range(10):
+        optimizer.zero_grad()
+        (net(torch.randn(8, 3) + 2) ** 2).mean().backward()
+        if freeze == "zeros":
+            for parameter in net.bn.parameters():
+                parameter.grad.zero_()
+        optimizer.step()
+    return not torch.equal(before[name], net.state_dict()[name])
 
 
-def _moved(model, before, learning):
-    """After two steps: what has to stand still does, what has to learn does."""
-    for name, t in model.state_dict().items():
-        part, moves = name.split(".")[0], not torch.equal(t, before[name])
-        if part not in learning:
-            expect(not moves, f"{name} has moved in two steps of training, though {part} is frozen.")
-        elif name.endswith("running_mean"):
-            expect(moves, f"{name} stands still, though {part} is to learn.")
-    for name, part in model.named_children():
-        dropouts = [m for m in part.modules() if isinstance(m, nn.Dropout)]
-        expect(
-            name not in learning or all(m.training for m in dropouts),
-            f"the dropout in {name} is switched off, though {name} is to learn as before.",
-        )
+@moves_exercise.check
+def check_moves(prediction):
+    predicted(prediction, {line: eval(line, {"moves": _moves}) for line in moves_exercise.stub_keys})
 
 
-@freeze_exercise.solution
-def freeze(model, learning):
-    for name, part in model.named_children():
-        part.requires_grad_(name in learning)
-        part.train(name in learning)
-
-
-@freeze_exercise.right
-def only_batch_norms_in_eval_mode(model, learning):
-    for name, part in model.named_children():
-        if name not in learning:
-            for p in part.parameters():
-                p.requires_grad = False
-            for module in part.modules():
-                if isinstance(module, nn.modules.batchnorm._BatchNorm):
-                    module.eval()
-
-
-@freeze_exercise.right
-def everything_first_then_back(model, learning):
-    model.requires_grad_(False).eval()
-    for name in learning:
-        getattr(model, name).requires_grad_().train()
-    return model
-
-
-@freeze_exercise.wrong
-def forgets_the_running_averages(model, learning):
-    for name, part in model.named_children():
-        part.requires_grad_(name in learning)
-
-
-@freeze_exercise.wrong
-def all_in_eval_mode(model, learning):
-    forgets_the_running_averages(model, learning)
-    model.eval()
-
-
-@freeze_exercise.wrong
-def forgets_the_gradients(model, learning):
-    for name, part in model.named_children():
-        part.train(name in learning)
-
-
-@freeze_exercise.wrong
-def only_the_first_that_is_named(model, learning):
-    freeze(model, learning[:1])
-
-
-@freeze_exercise.wrong
-def knows_the_chapters_head_only(model, learning):
-    freeze(model, ["head_linear"])
-
+moves_exercise.solution("""
+answers = {
+    "moves('bn.running_mean', freeze='requires_grad', mode='train')": True,
+    "moves('bn.running_mean', freeze='requires_grad', mode='eval')": False,
+    "moves('bn.weight', freeze='requires_grad', mode='train')": False,
+    "moves('bn.weight', freeze='zeros', mode='eval')": True,
+    "moves('bn.weight', freeze='no', mode='eval')": True,
+    "moves('bn.running_mean', freeze='no', mode='eval')": False,
+    "moves('head.weight', freeze='requires_grad', mode='eval')": True,
+}
+""")
+_MOVES = dict(zip(moves_exercise.stub_keys, (True, False, False, True, True, False, True)))
+moves_exercise.right({line: int(value) for line, value in _MOVES.items()})
+moves_exercise.right({line: torch.tensor(value) for line, value in _MOVES.items()})
+moves_exercise.wrong({**_MOVES, moves_exercise.stub_keys[0]: False})
+moves_exercise.wrong({**_MOVES, moves_exercise.stub_keys[2]: True})
+moves_exercise.wrong({**_MOVES, moves_exercise.stub_keys[3]: False})
+moves_exercise.wrong({**_MOVES, moves_exercise.stub_keys[5]: True})
+moves_exercise.wrong(dict.fromkeys(_MOVES, True))
 
 # ---------------------------------------------------------------- 14.5
 
-interval_exercise = Exercise(
+mirrors_exercise = Exercise(
     "14.5",
-    title="An interval that is too wide",
+    title="Four looks, three of them elsewhere",
     difficulty=2,
-    minutes=25,
+    minutes=15,
     kind=BUG,
     text="""
-    Does a network beat the ruler? Both scored the same nodules, so the difference of their areas under the ROC
-    curve is known better than either area. This function ought to return its 95 % interval by a *paired*
-    bootstrap over nodules. It runs, its interval is plausible, and it is wrong, in two ways. Mend it, and keep
-    at least a thousand draws.
+    Test-time augmentation for the U-Net: the mean of what it says of the slices as they are, mirrored up and down,
+    left and right, and both. It runs, and nodules that the network is sure of come out at a quarter of their
+    probability. Mend it: the answer has to lie over the slices as they came in.
     """,
     stub='''
-    def paired_interval(label, score, baseline, draws=1000):
-        """label: bool (N,); score, baseline: float (N,). Returns (low, high) of AUC(score) - AUC(baseline)."""
-
-        def auc(label, score):
-            positive, negative = score[label], score[~label]
-            above = (positive[:, None] > negative).mean()
-            return above + 0.5 * (positive[:, None] == negative).mean()
-
-        rng = np.random.default_rng(0)
-        differences = []
-        while len(differences) < draws:
-            one = rng.integers(len(label), size=len(label))
-            two = rng.integers(len(label), size=len(label))
-            if label[one].any() and label[two].any() and not (label[one].all() or label[two].all()):
-                differences.append(auc(label[one], score[one]) - auc(label[two], baseline[two]))
-        low, high = np.percentile(differences, [5, 95])
-        return low, high
+    def mean_of_mirrors(model, slices):
+        """model: takes (N, 7, H, W), answers (N, 1, H, W). slices: (N, 7, H, W). Returns the mean, (N, 1, H, W)."""
+        answers = []
+        for axes in ((), (2,), (3,), (2, 3)):
+            answers.append(model(slices.flip(axes)))
+        return torch.stack(answers).mean(dim=0)
     ''',
     hints=(
-        "Compare a score with itself. What should every draw say, and what does it say?",
-        "Both areas of one draw have to be measured on the same nodules. And how much lies between the 5th and "
-        "the 95th percentile?",
-        "One `rng.integers` per draw, used for both; percentiles 2.5 and 97.5.",
+        "Let `model` be `lambda slices: slices[:, 3:4]`, which answers its input's middle slice. What should come "
+        "out, and what does?",
+        "The answer to a mirrored slice is a mirrored mask. What has to happen before the mean?",
+        "A mirror undoes itself: `model(slices.flip(axes)).flip(axes)`.",
     ),
     why="""
-    Drawn apart, the luck of the draw is counted twice; drawn together, most of it cancels, since a nodule that
-    is hard for one is hard for the other. Unpaired intervals have buried many a real improvement, and 90 %
-    intervals have made up for it.
+    A classifier's answer has no left and right, so for the chapter's second network a mean is enough. A mask has.
+    The test that shows it at once is a model whose answer is known, such as one that hands its input back.
     """,
-    seconds=6,
 )
 
 
-def _auc(label, score):
-    """Area under the ROC curve of float scores (N,), by ranks; ties count half."""
-    order = np.sort(score)
-    rank = (np.searchsorted(order, score, "left") + np.searchsorted(order, score, "right") + 1) / 2
-    n_pos, n_neg = label.sum(), (~label).sum()
-    return (rank[label].sum() - n_pos * (n_pos + 1) / 2) / (n_pos * n_neg)
+def _mean_of_mirrors(model, slices):
+    return sum(model(slices.flip(axes)).flip(axes) for axes in ((), (2,), (3,), (2, 3))) / 4
 
 
-def _interval(label, score, baseline, draws, percentiles=(2.5, 97.5), paired=True, seed=0):
-    rng = np.random.default_rng(seed)
-    differences = []
-    while len(differences) < draws:
-        one = rng.integers(len(label), size=len(label))
-        two = one if paired else rng.integers(len(label), size=len(label))
-        if 0 < label[one].sum() < len(label) and 0 < label[two].sum() < len(label):
-            differences.append(_auc(label[one], score[one]) - _auc(label[two], baseline[two]))
-    return np.percentile(differences, percentiles)
+def _models():
+    """Of one pixel, of its neighbours, and of where it stands: none is its own mirror image but the first."""
+    kernel = torch.randint(-3, 4, (1, 7, 3, 3)).float()
+    yield "the middle slice", lambda slices: slices[:, 3:4]
+    yield "a convolution", lambda slices: nn.functional.conv2d(slices, kernel, padding=1)
+    yield "a sum from the left", lambda slices: slices[:, :1].cumsum(dim=3)
 
 
-def _ends(interval):
-    low, high = parts(interval, 2, "two numbers are wanted, the lower and the upper end.")
-    ends = as_tensor([low, high], "the interval")
-    expect(ends.shape == (2,) and ends.isfinite().all(), "both ends should be finite numbers.")
-    return ends.tolist()
+@mirrors_exercise.check
+def check_mirrors(answer):
+    for n, height, width in ((1, 1, 2), (1, 2, 1), (1, 2, 2), (2, 2, 3), (2, 4, 4)):
+        for name, model in _models():
+            slices = torch.randint(0, 10, (n, 7, height, width)).float()
+            with case(f"a model that answers {name}", slices=slices[:, 3]):
+                kept = slices.clone()
+                same(answer(model, slices), _mean_of_mirrors(model, slices), "the mean")
+                expect(torch.equal(kept, slices), "the slices that came in have changed.")
 
 
-@interval_exercise.check
-def check_interval(answer):
-    widths = []
-    for count in (40, 100, 160):
-        label = np.random.rand(count) < 0.4
-        label[:2] = True, False
-        diameter = np.where(label, np.random.normal(12, 4, count), np.random.normal(7, 3, count))
-        with case(f"{count} nodules, a score compared with itself"):
-            low, high = _ends(answer(label.copy(), diameter.copy(), diameter.copy()))
-            expect(
-                low == high == 0,
-                f"the difference is 0 in every draw; your interval is {low:.3f} to {high:.3f}.",
-            )
-        better = diameter + 2.0 * label + np.random.normal(0, 1.5, count)
-        want_low, want_high = _interval(label, better, diameter, 3000, seed=count)
-        with case(f"{count} nodules"):
-            low, high = _ends(answer(label.copy(), better.copy(), diameter.copy()))
-            expect(low < high, f"the lower end comes first; you got {low:.3f}, {high:.3f}.")
-            width = want_high - want_low
-            expect(
-                abs((low + high) - (want_low + want_high)) < 0.5 * width,
-                f"your interval {low:.3f} to {high:.3f} lies elsewhere. It is of score minus baseline.",
-            )
-            widths.append((high - low) / width)
-    mean = sum(widths) / len(widths)
-    expect(
-        0.91 < mean < 1.1,
-        f"On three sets of nodules your intervals are on average {mean:.2f} times as wide as they should be: "
-        "95 % of the draws lie inside.",
-    )
+@mirrors_exercise.solution
+def mean_of_mirrors(model, slices):
+    answers = []
+    for axes in ((), (2,), (3,), (2, 3)):
+        answers.append(model(slices.flip(axes)).flip(axes))
+    return torch.stack(answers).mean(dim=0)
 
 
-@interval_exercise.solution
-def paired_interval(label, score, baseline, draws=1000):
-    def auc(label, score):
-        positive, negative = score[label], score[~label]
-        above = (positive[:, None] > negative).mean()
-        return above + 0.5 * (positive[:, None] == negative).mean()
-
-    rng = np.random.default_rng(0)
-    differences = []
-    while len(differences) < draws:
-        drawn = rng.integers(len(label), size=len(label))  # the same nodules for both
-        if label[drawn].any() and not label[drawn].all():
-            differences.append(auc(label[drawn], score[drawn]) - auc(label[drawn], baseline[drawn]))
-    low, high = np.percentile(differences, [2.5, 97.5])
-    return low, high
+@mirrors_exercise.right
+def by_negative_axes(model, slices):
+    total = 0
+    for axes in ([], [-1], [-2], [-1, -2]):
+        total = total + torch.flip(model(torch.flip(slices, axes)), axes)
+    return total / 4
 
 
-@interval_exercise.right
-def by_ranks_and_with_more_draws(label, score, baseline):
-    return _interval(label, score, baseline, 2000, seed=7)
+@mirrors_exercise.right
+def in_one_batch(model, slices):
+    rows = torch.cat([slices, slices.flip(2)])
+    four = model(torch.cat([rows, rows.flip(3)]))
+    rows = (four[: len(rows)] + four[len(rows) :].flip(3)) / 2
+    return (rows[: len(slices)] + rows[len(slices) :].flip(2)) / 2
 
 
-@interval_exercise.right
-def with_torch(label, score, baseline):
-    label_t = torch.from_numpy(label)
-    areas = []
-    generator = torch.Generator().manual_seed(11)
-    while len(areas) < 1500:
-        drawn = torch.randint(len(label_t), (len(label_t),), generator=generator)
-        if 0 < label_t[drawn].sum() < len(label_t):
-            areas.append([_auc(label[drawn], values[drawn]) for values in (score, baseline)])
-    one, two = torch.tensor(areas).T
-    return torch.quantile(one - two, torch.tensor([0.025, 0.975], dtype=one.dtype))
+@mirrors_exercise.wrong
+def only_as_they_are(model, slices):
+    return model(slices)
 
 
-@interval_exercise.right
-def nodules_and_others_drawn_apart(label, score, baseline):
-    rng, differences = np.random.default_rng(5), []
-    kinds = np.flatnonzero(label), np.flatnonzero(~label)
-    for _ in range(2000):
-        drawn = np.concatenate([rng.choice(kind, len(kind)) for kind in kinds])
-        differences.append(_auc(label[drawn], score[drawn]) - _auc(label[drawn], baseline[drawn]))
-    return np.percentile(differences, [2.5, 97.5]).tolist()
+@mirrors_exercise.wrong
+def left_and_right_only(model, slices):
+    return (model(slices) + model(slices.flip(3)).flip(3)) / 2
 
 
-@interval_exercise.wrong
-def paired_but_90_percent(label, score, baseline):
-    return _interval(label, score, baseline, 2000, (5, 95))
+@mirrors_exercise.wrong
+def both_undone_by_one(model, slices):
+    axes_sets = ((), (2,), (3,), (2, 3))
+    return sum(model(slices.flip(axes)).flip(axes[:1]) for axes in axes_sets) / 4
 
 
-@interval_exercise.wrong
-def two_thirds(label, score, baseline):
-    return _interval(label, score, baseline, 2000, (16, 84))
+@mirrors_exercise.wrong
+def the_surest_of_four(model, slices):
+    answers = [model(slices.flip(axes)).flip(axes) for axes in ((), (2,), (3,), (2, 3))]
+    return torch.stack(answers).amax(dim=0)
 
 
-@interval_exercise.wrong
-def still_unpaired(label, score, baseline):
-    return _interval(label, score, baseline, 1000, paired=False)
+@mirrors_exercise.wrong
+def the_mean_undone_afterwards(model, slices):
+    mean = sum(model(slices.flip(axes)) for axes in ((), (2,), (3,), (2, 3))) / 4
+    return mean.flip((2, 3))
 
 
-@interval_exercise.wrong
-def baseline_minus_score(label, score, baseline):
-    return _interval(label, baseline, score, 1000)
-
-
-@interval_exercise.wrong
-def the_two_intervals_subtracted(label, score, baseline):
-    nothing = np.zeros(len(label))
-    low, high = (_interval(label, values, nothing, 400) for values in (score, baseline))
-    return low[0] - high[0], low[1] - high[1]
-
-
-@interval_exercise.wrong
-def always_zero(label, score, baseline):
-    return 0.0, 0.0
+@mirrors_exercise.wrong
+def the_sum_of_four(model, slices):
+    return 4 * _mean_of_mirrors(model, slices)
 
 
 # ---------------------------------------------------------------- 14.6
@@ -813,6 +681,9 @@ def check_candidates(answer):
             centers = as_tensor(answer(mask.copy()), "the list of centres").numpy()
             expect(centers.size, "there are no candidates at all.")
             expect(centers.ndim == 2 and centers.shape[1] == 3, "each centre should be three numbers.")
+            expect(
+                np.isfinite(centers).all(), "a centre is not a number; a component without voxels has none."
+            )
             expect(len(centers) <= 12, f"at most 12 candidates are asked for; there are {len(centers)}.")
             for place, radius, words in (
                 (alone, 4, "the nodule that stands alone"),
@@ -822,7 +693,8 @@ def check_candidates(answer):
                 away = np.linalg.norm(centers - place, axis=1).min()
                 expect(
                     away < radius,
-                    f"{words} has no candidate within its radius; the nearest is {away:.1f} voxels off.",
+                    f"{words} has no candidate nearer than {radius} voxels to its centre; the nearest is {away:.1f} "
+                    "off.",
                 )
             expect(
                 np.linalg.norm(centers - voxel, axis=1).min() >= 1,

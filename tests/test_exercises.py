@@ -582,12 +582,3 @@ def test_record_keeps_what_it_says_of_other_chapters(tmp_path, monkeypatch, caps
 def test_command_names_an_unknown_chapter():
     with pytest.raises(UserError, match="p1ch99"):
         main(["p1ch99"])
-
-
-# ---------------------------------------------------------------- checks against a measurement
-
-
-def test_field_of_view_is_what_the_gradient_of_a_real_unet_sees():
-    from p2ch13.exercises import field_of_view, seen_by_gradient
-
-    assert [seen_by_gradient(depth) for depth in (1, 2, 3, 4)] == [field_of_view(d) for d in (1, 2, 3, 4)]

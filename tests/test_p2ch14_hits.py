@@ -1,19 +1,25 @@
 """Chapter 14: one rule says what a false positive is, whoever counts."""
 
+import json
 import math
 import re
+from types import SimpleNamespace
 
+import nbformat
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import logit
 
+from commands.notebooks import NOTEBOOKS
 from p2ch10.dsets import CandidateInfoTuple
-from p2ch14 import main_job, scoring
+from p2ch14 import check_nodule_fp_rate, main_job, nodule_analysis, scoring
 from p2ch14.findings import Finding, ScanResult
 from p2ch14.froc import evaluate_results
 from p2ch14.hits import lies_on, outcome
 from p2ch14.scoring import Detection, Score, match_and_score, print_validation, score_scan, threshold_for
+from util.paths import PROJECT
 
 places = st.tuples(*[st.integers(-15, 15)] * 3)
 spheres = st.lists(st.tuples(places, st.integers(3, 20)), max_size=4)
@@ -114,6 +120,76 @@ def test_the_main_job_tells_the_same_counts_as_validation(monkeypatch, capsys, c
     counts = np.array([[int(n) for n in re.findall(r"\d+", text)] for text in told])
     assert counts.sum(axis=0).tolist() == [3, 1, 1, 1, 4]
     assert re.search(r"all +3 +1 +1 +1 +4 +2\n", capsys.readouterr().out)
+
+
+@pytest.fixture
+def lists(monkeypatch):
+    """The toy scans' lists in place of the LUNA data's, for whoever reads them."""
+    for module in (scoring, check_nodule_fp_rate):
+        monkeypatch.setattr(module, "truth_by_series", lambda: TRUTH)
+        monkeypatch.setattr(module, "irrelevant_findings", lambda: IRRELEVANT)
+
+
+def test_run_validation_prints_the_counts_of_the_main_job(lists, monkeypatch, capsys, clean_output):
+    by_uid = {result.series_uid: result for result in RESULTS}
+    pipeline = SimpleNamespace(threshold=0.5, analyse=lambda ct, path: by_uid[ct.series_uid])
+    monkeypatch.setattr(
+        nodule_analysis, "open_scan", lambda name, series: (SimpleNamespace(series_uid=name), name)
+    )
+    app = nodule_analysis.NoduleAnalysisApp.__new__(nodule_analysis.NoduleAnalysisApp)
+    app.pipeline, app.threshold, app.held_out = pipeline, 0.5, lambda: list(TRUTH)
+    options = ("series", "candidates", "report", "mask", "dicom_seg", "csv", "json")
+    app.cli_args = SimpleNamespace(scans=[], run_validation=True, **dict.fromkeys(options))
+    app.main()
+    validation = capsys.readouterr().out
+
+    monkeypatch.setattr(main_job, "getCt", lambda uid: SimpleNamespace(series_uid=uid))
+    monkeypatch.setattr(main_job, "scan_section", lambda ct, result, threshold, text: text)
+    monkeypatch.setattr(main_job, "write_report", lambda path, sections: None)
+    main_job.analyse_held_out(pipeline, list(TRUTH), TRUTH, IRRELEVANT)
+    job = capsys.readouterr().out
+    tables = [said[said.index("scan  nodules  found") :] for said in (validation, job)]
+    assert tables[0] == tables[1]
+    assert re.search(r"all +3 +1 +1 +1 +4 +2\n", tables[0])
+
+
+def test_the_false_positive_check_passes_as_many_as_validation_counts(lists, monkeypatch):
+    app = check_nodule_fp_rate.FalsePosRateCheckApp.__new__(check_nodule_fp_rate.FalsePosRateCheckApp)
+    by_uid = {result.series_uid: result for result in RESULTS}
+    app.pipeline = SimpleNamespace(threshold=0.5, classify_points=lambda uid, points: by_uid[uid])
+    app.held_out, app.cli_args = lambda: list(TRUTH), SimpleNamespace(series_uid=None)
+    app.segmentCt = app.clusterSegmentationOutput = lambda *args: None
+    monkeypatch.setattr(check_nodule_fp_rate, "getCt", lambda uid: uid)
+    assert app.main()["passed"] == 4
+
+
+def test_the_notebooks_own_rule_counts_the_same():
+    (path,) = NOTEBOOKS.glob("p2ch14_*.ipynb")
+    names = {"np": np}
+    for cell in nbformat.read(path, as_version=4).cells:
+        if cell.cell_type == "code" and re.search(r"^def (match|match_and_score)\(", cell.source, re.M):
+            functions = re.split(r"\n\n\n(?=[a-z])", cell.source)
+            exec("\n\n\n".join(part for part in functions if not part.startswith("for ")), names)
+    for threshold in (0.5, 0.65, 0.92):
+        for result in RESULTS:
+            spared = IRRELEVANT.get(result.series_uid, ())
+            arguments = (result.findings, TRUTH[result.series_uid], threshold)
+            np.testing.assert_array_equal(
+                names["match_and_score"](*arguments, irrelevant=spared),
+                match_and_score(*arguments, irrelevant=spared),
+            )
+
+
+def test_readme_and_model_card_tell_the_same_counts():
+    readme = (PROJECT / "README.md").read_text(encoding="utf-8")
+    card = (PROJECT / "data" / "p2ch14" / "README.md").read_text(encoding="utf-8")
+    nodules, found, rate = re.search(r"^\| (\d+) \| (\d+) \(.*?%\) \| \d+ \| \d+ \| ([\d.]+) \|", card, re.M).groups()
+    assert f"{found} of {nodules} nodules found at {rate} false positives per scan" in readme
+    real = json.loads((PROJECT / "data" / "p2ch14" / "real_nodules.json").read_text(encoding="utf-8"))
+    for text in (readme, card):
+        assert f"{real['mean']:.2f}" in text
+        for kind in ("solid", "ground glass"):
+            assert "{} of {}".format(*real["by_texture"][kind]) in text
 
 
 def test_the_books_tuples_and_whole_lists_of_candidates_are_scored(monkeypatch):
