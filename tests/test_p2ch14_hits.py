@@ -183,7 +183,9 @@ def test_the_notebooks_own_rule_counts_the_same():
 def test_readme_and_model_card_tell_the_same_counts():
     readme = (PROJECT / "README.md").read_text(encoding="utf-8")
     card = (PROJECT / "data" / "p2ch14" / "README.md").read_text(encoding="utf-8")
-    nodules, found, rate = re.search(r"^\| (\d+) \| (\d+) \(.*?%\) \| \d+ \| \d+ \| ([\d.]+) \|", card, re.M).groups()
+    nodules, found, rate = re.search(
+        r"^\| (\d+) \| (\d+) \(.*?%\) \| \d+ \| \d+ \| ([\d.]+) \|", card, re.M
+    ).groups()
     assert f"{found} of {nodules} nodules found at {rate} false positives per scan" in readme
     real = json.loads((PROJECT / "data" / "p2ch14" / "real_nodules.json").read_text(encoding="utf-8"))
     for text in (readme, card):
