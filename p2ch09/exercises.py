@@ -17,7 +17,6 @@ from util.exercises import (
     as_tensor,
     case,
     expect,
-    parts,
     predicted,
     same,
 )
@@ -34,7 +33,8 @@ tissues = Exercise(
     Air is -1000 HU, lung about -860, fat -100, water 0, muscle 50, bone 700. A *window* shows its centre as
     mid-grey (0.5), half its width below as black (0), half its width above as white (1), and what lies
     outside as the nearer of the two. How bright is what, and what is left of it? The windows are named by
-    centre and width.
+    centre and width. Exact numbers are wanted, none needs more than five decimals; fractions such as `3 / 8`
+    are welcome.
     """,
     stub="""
     brightness = {
@@ -216,109 +216,116 @@ def in_eight_bits(stored, slope, intercept):
 
 # ---------------------------------------------------------------- 9.3
 
-filled = Exercise(
+diluted = Exercise(
     "9.3",
-    title="A nodule in voxels",
+    title="What a thick slice leaves of it",
     difficulty=1,
-    minutes=10,
+    minutes=15,
     kind=BUILD,
     text="""
-    How many voxels does a ball-shaped nodule of `diameter_mm` fill, when a voxel measures `spacing_xyz`
-    millimetres? And what share of a scan of 512 × 512 × 300 such voxels is that? Return both; the first
-    need not be a whole number.
+    A flat sheet of tissue of 30 HU, a scar perhaps, lies in lung of -860 HU, parallel to the slices. It is
+    `thickness_mm` thick, and its middle lies `offset_mm` above the middle of a slice that is `slice_mm` deep.
+    A voxel measures the average of what is in it. How many HU does that slice show in the sheet's place? (The
+    sheet may lie partly or wholly outside of the slice.)
     """,
     stub='''
-    def voxels_in_nodule(diameter_mm, spacing_xyz):
-        """spacing_xyz: three numbers. Returns (number of voxels, share of a scan of 512 × 512 × 300)."""
+    def seen_hu(thickness_mm, slice_mm, offset_mm):
+        """thickness_mm, slice_mm: more than 0; offset_mm: any number. Returns HU."""
         raise NotImplementedError("your turn")
     ''',
     hints=(
-        "Volume of the ball, divided by the volume of a voxel.",
-        "4/3 · π · r³, and a diameter is two radii. A voxel is a box with three sides.",
-        "`np.pi / 6 * diameter_mm**3 / np.prod(spacing_xyz)`, and that divided by 512 · 512 · 300.",
+        "The slice reaches from -slice_mm / 2 to slice_mm / 2. From where to where does the sheet reach?",
+        "The share of the slice that is sheet is the length of the two intervals' overlap, divided by slice_mm.",
+        "overlap = min(upper ends) - max(lower ends), not below 0. HU = -860 + share * (30 + 860).",
     ),
     why="""
-    A nodule of 6 mm fills about 92 voxels of 0.7 × 0.7 × 2.5 mm, of 79 million: one in 850,000. This is the
-    needle that the rest of the book is about.
+    A sheet of 1 mm reads -415 HU in a slice of 2 mm, if it lies inside, and -682 in one of 5 mm: hardly more than
+    lung. Small nodules fade in the same way, which is why screening uses thin slices, and why a threshold that
+    is right for large nodules misses small ones.
     """,
 )
 
 
-@filled.check
-def check_filled(answer):
-    cases = [(1.0, (1.0, 1.0, 1.0)), (2.0, (1.0, 1.0, 1.0)), (6.0, (1.0, 1.0, 1.0)), (6.0, (0.5, 1.0, 2.0))]
-    cases += [(6.0, (1.0, 2.0, 3.0)), (6.0, (0.7, 0.7, 2.5))]
-    cases += [
-        (float(np.random.uniform(3, 30)), tuple(np.random.uniform(0.5, 3, 3).round(2).tolist()))
-        for _ in range(5)
+def _seen(thickness, slice_mm, offset):
+    top = min(offset + thickness / 2, slice_mm / 2)
+    bottom = max(offset - thickness / 2, -slice_mm / 2)
+    return -860 + 890 * max(top - bottom, 0) / slice_mm
+
+
+@diluted.check
+def check_diluted(answer):
+    cases = [
+        (1.0, 1.0, 0.0),
+        (1.0, 2.0, 0.0),
+        (4.0, 2.0, 0.0),
+        (1.0, 2.0, 0.5),
+        (1.0, 2.0, 1.0),
+        (1.0, 2.0, -1.0),
     ]
-    for diameter, spacing in cases:
-        want = np.pi / 6 * diameter**3 / np.prod(spacing)
-        with case(diameter_mm=diameter, spacing_xyz=spacing):
-            got = parts(
-                answer(diameter, spacing), 2, "return two numbers: voxels, and their share of the scan."
-            )
-            same(got[0], want, "the number of voxels", rtol=5e-3, atol=1e-3)
-            same(
-                as_tensor(got[1]) * 1e6,
-                want / 78_643_200 * 1e6,
-                "the share, in millionths,",
-                rtol=5e-3,
-                atol=1e-5,
-            )
+    cases += [(1.0, 2.0, 5.0), (1.0, 2.0, -5.0), (4.0, 2.0, 2.0), (4.0, 2.0, -2.5), (0.5, 5.0, 1.0)]
+    for _ in range(8):
+        cases.append(tuple(np.random.uniform((0.5, 0.5, -4), (6, 5, 4)).round(1).tolist()))
+    for thickness, slice_mm, offset in cases:
+        with case(thickness_mm=thickness, slice_mm=slice_mm, offset_mm=offset):
+            same(answer(thickness, slice_mm, offset), _seen(thickness, slice_mm, offset), "the HU", atol=1.0)
 
 
-@filled.solution
-def voxels_in_nodule(diameter_mm, spacing_xyz):
-    voxels = np.pi / 6 * diameter_mm**3 / np.prod(spacing_xyz)
-    return voxels, voxels / (512 * 512 * 300)
+@diluted.solution
+def seen_hu(thickness_mm, slice_mm, offset_mm):
+    top = min(offset_mm + thickness_mm / 2, slice_mm / 2)
+    bottom = max(offset_mm - thickness_mm / 2, -slice_mm / 2)
+    share = max(top - bottom, 0) / slice_mm
+    return -860 + share * (30 + 860)
 
 
-@filled.right
-def by_the_radius(diameter_mm, spacing_xyz):
-    x, y, z = spacing_xyz
-    voxels = 4 / 3 * 3.14159265 * (diameter_mm / 2) ** 3 / x / y / z
-    return [voxels, voxels / 512**2 / 300]
+@diluted.right
+def by_counting_thin_layers(thickness_mm, slice_mm, offset_mm):
+    layers = (np.arange(20_000) + 0.5) / 20_000 * slice_mm - slice_mm / 2
+    return np.where(abs(layers - offset_mm) < thickness_mm / 2, 30, -860).mean()
 
 
-@filled.right
-def as_a_tensor(diameter_mm, spacing_xyz):
-    ellipsoid = torch.tensor(diameter_mm, dtype=torch.float64) / torch.tensor(spacing_xyz)
-    voxels = torch.pi / 6 * ellipsoid.prod()
-    return torch.stack([voxels, voxels / 78643200])
+@diluted.right
+def by_clamping_in_torch(thickness_mm, slice_mm, offset_mm):
+    ends = torch.tensor([offset_mm - thickness_mm / 2, offset_mm + thickness_mm / 2])
+    share = ends.clamp(-slice_mm / 2, slice_mm / 2).diff().item() / slice_mm
+    return 30 * share - 860 * (1 - share)
 
 
-@filled.wrong
-def diameter_for_radius(diameter_mm, spacing_xyz):
-    return tuple(8 * v for v in voxels_in_nodule(diameter_mm, spacing_xyz))
+@diluted.wrong
+def as_if_in_the_middle(thickness_mm, slice_mm, offset_mm):
+    return _seen(thickness_mm, slice_mm, 0)
 
 
-@filled.wrong
-def cubes(diameter_mm, spacing_xyz):
-    return voxels_in_nodule(diameter_mm, (spacing_xyz[0],) * 3)
+@diluted.wrong
+def more_than_all(thickness_mm, slice_mm, offset_mm):
+    return -860 + 890 * thickness_mm / slice_mm
 
 
-@filled.wrong
-def a_box_around_it(diameter_mm, spacing_xyz):
-    voxels = diameter_mm**3 / np.prod(spacing_xyz)
-    return voxels, voxels / 78643200
+@diluted.wrong
+def less_than_nothing(thickness_mm, slice_mm, offset_mm):
+    top = min(offset_mm + thickness_mm / 2, slice_mm / 2)
+    return -860 + 890 * (top - max(offset_mm - thickness_mm / 2, -slice_mm / 2)) / slice_mm
 
 
-@filled.wrong
-def a_circle(diameter_mm, spacing_xyz):
-    voxels = np.pi / 4 * diameter_mm**2 / (spacing_xyz[0] * spacing_xyz[1])
-    return voxels, voxels / 78643200
+@diluted.wrong
+def on_one_side_only(thickness_mm, slice_mm, offset_mm):
+    overlap = slice_mm / 2 - (abs(offset_mm) - thickness_mm / 2)
+    return -860 + 890 * min(max(overlap, 0) / slice_mm, 1)
 
 
-@filled.wrong
-def in_percent(diameter_mm, spacing_xyz):
-    voxels, share = voxels_in_nodule(diameter_mm, spacing_xyz)
-    return voxels, 100 * share
+@diluted.wrong
+def all_or_nothing(thickness_mm, slice_mm, offset_mm):
+    return 30 if abs(offset_mm) < slice_mm / 2 else -860
 
 
-@filled.wrong
-def in_millimetre_cubes(diameter_mm, spacing_xyz):
-    return voxels_in_nodule(diameter_mm, (1.0, 1.0, 1.0))
+@diluted.wrong
+def added_to_the_lung(thickness_mm, slice_mm, offset_mm):
+    return -860 + 30 * (_seen(thickness_mm, slice_mm, offset_mm) + 860) / 890
+
+
+@diluted.wrong
+def whole_slice_for_half(thickness_mm, slice_mm, offset_mm):
+    return _seen(thickness_mm, 2 * slice_mm, offset_mm)
 
 
 # ---------------------------------------------------------------- 9.4

@@ -14,13 +14,12 @@ from util.exercises import (
     EXPERIMENT,
     PREDICT,
     Exercise,
-    Picture,
     as_tensor,
     case,
     expect,
+    parts,
     predicted,
     same,
-    shown,
 )
 from util.util import irc2xyz, xyz2irc
 
@@ -103,459 +102,510 @@ places.wrong({**_PLACES, places.stub_keys[6]: (2, 1, 1)})
 
 # ---------------------------------------------------------------- 10.2
 
-window = Exercise(
+marked = Exercise(
     "10.2",
-    title="The crop that comes out small",
+    title="The box that vanishes",
     difficulty=2,
     minutes=15,
     kind=BUG,
     text="""
-    `crop` cuts a window of `width_irc` voxels around a centre. In the middle of the scan all is well; near
-    an edge the crop comes out too small, and a batch of such crops cannot be stacked. A window that would
-    stick out should be shifted inside, as far as needed and no farther, so that every crop has its full
-    size. Widths may be odd: the window begins `width // 2` before its centre.
+    `mark` draws a box into an empty mask: the centre's voxel and `reach_irc` more on either side, along each
+    axis. Chapter 13 will need such boxes as ground truth. Unlike a crop, a box that sticks out of the scan is
+    to be *cut off* there, not shifted: a nodule does not move because the scan ends. In some places the box
+    vanishes altogether, and it is never quite as large as it should be. Two things are wrong.
     """,
     stub='''
-    def crop(hu_a, center_irc, width_irc):
-        """hu_a: (I, R, C), not smaller than width_irc. Returns an array of the shape width_irc."""
-        slices = []
-        for center, width, size in zip(center_irc, width_irc, hu_a.shape):
-            start = max(center - width // 2, 0)
-            end = min(start + width, size)
-            slices.append(slice(start, end))
-        return hu_a[tuple(slices)]
+    def mark(shape, center_irc, reach_irc):
+        """shape, center_irc, reach_irc: three whole numbers each. Returns a bool array of this shape."""
+        mask = np.zeros(shape, dtype=bool)
+        mask[tuple(slice(c - r, c + r) for c, r in zip(center_irc, reach_irc))] = True
+        return mask
     ''',
     hints=(
-        "Try a scan of 5 voxels and a window of 3, around each of the centres 0 to 4. Where is it too small?",
-        "At the start, the window is shifted as it should be. At the far end, it is only cut off.",
-        "The start must not lie beyond `size - width`: clip it between 0 and that, then the end is `start "
-        "+ width`.",
+        "How many voxels has a box with a reach of 1, along one axis? And where does `slice(-1, 2)` begin?",
+        "Three voxels: a slice leaves out its end. And a negative start counts from the other end of the axis.",
+        "`slice(max(c - r, 0), c + r + 1)`. An end beyond the last voxel does no harm.",
     ),
     why="""
-    One number decides: the start, clipped to [0, size - width]. Cutting both ends separately is how windows
-    get lost. Shifting keeps real voxels in the crop, at the price that the nodule is not in its middle;
-    padding would put air there that nobody scanned.
+    NumPy raises no error for a slice that starts at -1: it begins at the last voxel and finds nothing up to
+    the second. The first edition's ground truth had this fault, and nodules near the edge came out without
+    a single voxel.
     """,
 )
 
 
-def _window_start(center, width, size):
-    return min(max(center - width // 2, 0), size - width)
+def _boxed(shape, center, reach):
+    away = [np.abs(np.arange(n) - c) <= r for n, c, r in zip(shape, center, reach)]
+    return away[0][:, None, None] & away[1][:, None] & away[2]
 
 
-@window.check
-def check_window(answer):
-    def holds(shape, center, width):
-        hu_a = np.arange(np.prod(shape), dtype=np.int16).reshape(shape)
-        starts = [_window_start(*numbers) for numbers in zip(center, width, shape)]
-        want = hu_a[tuple(slice(start, start + w) for start, w in zip(starts, width))]
-        before = hu_a.copy()
-        with case(f"a scan of {shape} voxels", center_irc=center, width_irc=width):
-            got = as_tensor(answer(hu_a, center, width), "the crop")
-            expect(
-                tuple(got.shape) == width,
-                f"the crop should have the shape {width}; it has {tuple(got.shape)}.",
-                Picture(hu_a, want, got),
-            )
-            same(got, want, "the crop")
-            expect(np.array_equal(hu_a, before), "your function changed the scan.")
+@marked.check
+def check_marked(answer):
+    def holds(shape, center, reach):
+        with case(shape=shape, center_irc=center, reach_irc=reach):
+            got = as_tensor(answer(shape, center, reach), "the mask")
+            same(got, _boxed(shape, center, reach), "the mask")
 
-    for size in range(1, 7):
-        for width in range(1, size + 1):
+    for size in range(1, 6):
+        for reach in range(3):
             for center in range(size):
-                holds((1, 1, size), (0, 0, center), (1, 1, width))
-                holds((size, 1, 1), (center, 0, 0), (width, 1, 1))
+                holds((1, 1, size), (0, 0, center), (0, 0, reach))
+                holds((size, 1, 1), (center, 0, 0), (reach, 0, 0))
     for center in ((0, 0, 0), (3, 4, 5), (0, 4, 0), (2, 2, 2)):
-        holds((4, 5, 6), center, (2, 4, 3))
-        holds((4, 5, 6), center, (4, 5, 6))
+        holds((4, 5, 6), center, (1, 2, 1))
+        holds((4, 5, 6), center, (0, 1, 7))
 
 
-@window.solution
-def crop(hu_a, center_irc, width_irc):
-    slices = []
-    for center, width, size in zip(center_irc, width_irc, hu_a.shape):
-        start = min(max(center - width // 2, 0), size - width)
-        slices.append(slice(start, start + width))
-    return hu_a[tuple(slices)]
+@marked.solution
+def mark(shape, center_irc, reach_irc):
+    mask = np.zeros(shape, dtype=bool)
+    mask[tuple(slice(max(c - r, 0), c + r + 1) for c, r in zip(center_irc, reach_irc))] = True
+    return mask
 
 
-@window.right
-def in_torch_with_narrow(hu_a, center_irc, width_irc):
-    part = torch.from_numpy(hu_a)
-    for axis in range(3):
-        start = center_irc[axis] - width_irc[axis] // 2
-        start = torch.tensor(start).clamp(0, hu_a.shape[axis] - width_irc[axis])
-        part = part.narrow(axis, int(start), width_irc[axis])
-    return part
+@marked.right
+def by_distance_in_torch(shape, center_irc, reach_irc):
+    grid = torch.stack(torch.meshgrid(*(torch.arange(n) for n in shape), indexing="ij"), -1)
+    return ((grid - torch.tensor(center_irc)).abs() <= torch.tensor(reach_irc)).all(-1)
 
 
-@window.right
-def step_by_step(hu_a, center_irc, width_irc):
-    ends = []
-    for center, width, size in zip(center_irc, width_irc, hu_a.shape):
-        start = center - width // 2
-        end = start + width
-        if start < 0:
-            start, end = 0, width
-        if end > size:
-            start, end = size - width, size
-        ends.append((start, end))
-    (a, b), (c, d), (e, f) = ends
-    return hu_a[a:b, c:d, e:f].copy()
+@marked.right
+def padded_and_cut(shape, center_irc, reach_irc):
+    wide = np.zeros([n + 2 * r for n, r in zip(shape, reach_irc)], np.uint8)
+    wide[tuple(slice(c, c + 2 * r + 1) for c, r in zip(center_irc, reach_irc))] = 1
+    return wide[tuple(slice(r, r + n) for n, r in zip(shape, reach_irc))]
 
 
-@window.wrong
-def not_shifted_at_the_start(hu_a, center_irc, width_irc):
-    starts = [min(c - w // 2, s - w) for c, w, s in zip(center_irc, width_irc, hu_a.shape)]
-    return hu_a[tuple(slice(max(start, 0), start + w) for start, w in zip(starts, width_irc))]
+@marked.wrong
+def still_without_the_last(shape, center_irc, reach_irc):
+    mask = np.zeros(shape, dtype=bool)
+    mask[tuple(slice(max(c - r, 0), c + r) for c, r in zip(center_irc, reach_irc))] = True
+    return mask
 
 
-@window.wrong
-def padded(hu_a, center_irc, width_irc):
-    around = np.pad(hu_a, [(w, w) for w in width_irc], constant_values=-1000)
-    starts = [c - w // 2 + w for c, w in zip(center_irc, width_irc)]
-    return around[tuple(slice(start, start + w) for start, w in zip(starts, width_irc))]
+@marked.wrong
+def still_negative(shape, center_irc, reach_irc):
+    mask = np.zeros(shape, dtype=bool)
+    mask[tuple(slice(c - r, c + r + 1) for c, r in zip(center_irc, reach_irc))] = True
+    return mask
 
 
-@window.wrong
-def always_the_first_voxels(hu_a, center_irc, width_irc):
-    return hu_a[: width_irc[0], : width_irc[1], : width_irc[2]]
+@marked.wrong
+def shifted_inside_as_a_crop(shape, center_irc, reach_irc):
+    mask = np.zeros(shape, dtype=bool)
+    for_crop = []
+    for c, r, n in zip(center_irc, reach_irc, shape):
+        width = min(2 * r + 1, n)
+        start = min(max(c - r, 0), n - width)
+        for_crop.append(slice(start, start + width))
+    mask[tuple(for_crop)] = True
+    return mask
 
 
-@window.wrong
-def one_voxel_off_for_odd_widths(hu_a, center_irc, width_irc):
-    starts = [_window_start(c + w % 2, w, s) for c, w, s in zip(center_irc, width_irc, hu_a.shape)]
-    return hu_a[tuple(slice(start, start + w) for start, w in zip(starts, width_irc))]
+@marked.wrong
+def around_the_corner(shape, center_irc, reach_irc):
+    mask = np.zeros(shape, dtype=bool)
+    rows = [np.arange(c - r, c + r + 1) % n for c, r, n in zip(center_irc, reach_irc, shape)]
+    mask[np.ix_(*rows)] = True
+    return mask
 
 
-@window.wrong
-def with_the_crop_of_the_chapter(hu_a, center_irc, width_irc):
-    return crop(hu_a, center_irc, [min(s, w) for s, w in zip(hu_a.shape, (32, 48, 48))])
+@marked.wrong
+def an_ellipsoid(shape, center_irc, reach_irc):
+    grid = np.indices(shape).reshape(3, -1).T
+    away = ((grid - np.array(center_irc)) / np.maximum(reach_irc, 0.5)) ** 2
+    return (away.sum(1) <= 1).reshape(shape)
+
+
+@marked.wrong
+def one_reach_for_all(shape, center_irc, reach_irc):
+    return _boxed(shape, center_irc, [max(reach_irc)] * 3)
 
 
 # ---------------------------------------------------------------- 10.3
 
-oblique = Exercise(
+paired = Exercise(
     "10.3",
-    title="Half a voxel off",
+    title="Half a slice off",
     difficulty=2,
     minutes=20,
     kind=BUG,
     text="""
-    `voxel_of` finds the voxel nearest to a place in the patient. Going there and back does not always end
-    where it began: some voxels come back as a neighbour, and in tilted scans as something else altogether.
-    Two things are wrong.
+    `average_pairs` makes thick slices of thin ones: slices 0 and 1 become one, 2 and 3 the next, and a last
+    one without a partner is left out. The voxels are right. But nodules that are marked in the patient's
+    millimetres now lie in the wrong place. Two things are wrong with the geometry. Scans may be tilted.
     """,
     stub='''
-    def voxel_of(center_xyz, origin_xyz, vxSize_xyz, direction_a):
-        """All in mm; direction_a: (3, 3), a rotation. Returns (index, row, column) as whole numbers."""
-        offset = np.array(center_xyz) - np.array(origin_xyz)
-        column, row, index = direction_a @ offset / np.array(vxSize_xyz)
-        return int(index), int(row), int(column)
+    def average_pairs(hu_a, origin_xyz, vxSize_xyz, direction_a):
+        """hu_a: (I, R, C). Returns (thicker slices, origin_xyz, vxSize_xyz)."""
+        pairs = len(hu_a) // 2
+        thick = hu_a[: 2 * pairs].reshape(pairs, 2, *hu_a.shape[1:]).mean(axis=1)
+        return thick, origin_xyz, (2 * vxSize_xyz[0], vxSize_xyz[1], vxSize_xyz[2])
     ''',
     hints=(
-        "First an upright scan: what does `int(2.9999999)` give?",
-        "`int` cuts off; the nearest voxel is asked for. Then the tilt: `irc2xyz` multiplies by the "
-        "direction. What takes that back?",
-        "`np.linalg.inv(direction_a) @ offset` (for a rotation, its transpose), divide by the voxel size, "
-        "and `round`.",
+        "Which of x, y and z grows when slices get thicker? And of what is the origin the place?",
+        "z. The origin is the *centre* of the first voxel, and the first thick slice has its centre between two "
+        "thin ones.",
+        "Half a thin slice up: `origin_xyz + direction_a[:, 2] * vxSize_xyz[2] / 2`, as the third column of the "
+        "direction is where slices lead.",
     ),
     why="""
-    Cutting off is off by up to a whole voxel, and always to the same side. Rotating twice in place of back
-    stays unseen while all scans are upright: the matrix that is its own inverse is the only one that such
-    tests try.
+    Half a slice is a millimetre, and a nodule of 4 mm is found or missed by less. Whatever changes the grid
+    (averaging, pooling, resampling) moves the first voxel's centre; a test that sends a place through both
+    geometries finds it at once.
     """,
 )
 
 
-@oblique.check
-def check_oblique(answer):
-    rotations = {
+@paired.check
+def check_paired(answer):
+    turned = Rotation.from_euler("xyz", [20, -50, 110], degrees=True).as_matrix()
+    scans = {
         "an upright scan": np.eye(3),
-        "a scan with x and y flipped": np.diag([-1.0, -1.0, 1.0]),
-        "a scan tilted by 30 degrees": Rotation.from_euler("x", 30, degrees=True).as_matrix(),
-        "a scan turned any way": Rotation.from_euler("xyz", [20, -50, 110], degrees=True).as_matrix(),
+        "flipped x and y": np.diag([-1.0, -1.0, 1.0]),
+        "a tilted scan": turned,
     }
-    for words, direction in rotations.items():
-        for origin, size in (((0, 0, 0), (1, 1, 1)), ((-100, 50, 7), (0.7, 0.7, 2.5))):
-            for index in ((0, 0, 0), (0, 0, 1), (0, 1, 0), (1, 0, 0), (1, 2, 3), (9, 7, 30), (57, 200, 131)):
-                for shift in (0.0, -0.4, 0.4):
-                    voxel = np.array(index) + shift
-                    place = np.array(irc2xyz(voxel, origin, size, direction))
-                    given = tuple(round(float(c), 3) for c in place)
-                    with case(words, center_xyz=given, origin_xyz=origin, vxSize_xyz=size):
-                        got = as_tensor(answer(place, origin, size, direction))
-                        same(got, index, "(index, row, column)", atol=1e-6, rtol=0)
+    for words, direction in scans.items():
+        for shape in ((2, 1, 1), (2, 2, 3), (5, 2, 3), (8, 3, 2)):
+            for origin, size in (
+                ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
+                ((-100.0, 50.0, 7.0), (0.5, 0.75, 1.25)),
+            ):
+                hu_a = np.random.randint(-1000, 1000, shape).astype(np.int16)
+                count = shape[0] // 2
+                with case(words, shape=shape, origin_xyz=origin, vxSize_xyz=size):
+                    given = hu_a.copy(), origin, size, direction.copy()
+                    thick, new_origin, new_size = parts(answer(*given), 3, "return three things.")
+                    want = (hu_a[0 : 2 * count : 2].astype(float) + hu_a[1 : 2 * count : 2]) / 2
+                    same(as_tensor(thick, "the slices"), want, "the slices", atol=0.6)
+                    new_size = np.asarray(as_tensor(new_size, "the voxel size"), float)
+                    new_origin = np.asarray(as_tensor(new_origin, "the origin"), float)
+                    same(new_size, (size[0], size[1], 2 * size[2]), "the voxel size", atol=1e-4)
+                    first = irc2xyz((0.5, 0, 0), origin, size, direction)
+                    same(new_origin, np.array(first), "the origin", atol=1e-3)
 
 
-@oblique.solution
-def voxel_of(center_xyz, origin_xyz, vxSize_xyz, direction_a):
-    offset = np.array(center_xyz) - np.array(origin_xyz)
-    column, row, index = np.linalg.inv(direction_a) @ offset / np.array(vxSize_xyz)
-    return round(index), round(row), round(column)
+@paired.solution
+def average_pairs(hu_a, origin_xyz, vxSize_xyz, direction_a):
+    pairs = len(hu_a) // 2
+    thick = hu_a[: 2 * pairs].reshape(pairs, 2, *hu_a.shape[1:]).mean(axis=1)
+    origin = np.array(origin_xyz) + direction_a[:, 2] * vxSize_xyz[2] / 2
+    return thick, origin, (vxSize_xyz[0], vxSize_xyz[1], 2 * vxSize_xyz[2])
 
 
-@oblique.right
-def with_solve(center_xyz, origin_xyz, vxSize_xyz, direction_a):
-    scaled = np.asarray(direction_a) * np.asarray(vxSize_xyz)
-    return np.rint(np.linalg.solve(scaled, np.subtract(center_xyz, origin_xyz)))[::-1].astype(int)
+@paired.right
+def through_irc2xyz(hu_a, origin_xyz, vxSize_xyz, direction_a):
+    even = hu_a[: len(hu_a) // 2 * 2].astype(np.float32)
+    size = np.array(vxSize_xyz) * (1, 1, 2)
+    return (even[::2] + even[1::2]) / 2, irc2xyz((0.5, 0, 0), origin_xyz, vxSize_xyz, direction_a), size
 
 
-@oblique.right
-def with_the_transpose_in_torch(center_xyz, origin_xyz, vxSize_xyz, direction_a):
-    offset = torch.as_tensor(np.asarray(center_xyz, float)) - torch.tensor(origin_xyz)
-    cri = torch.as_tensor(direction_a).T @ offset / torch.tensor(vxSize_xyz)
-    return cri.round().int().flip(0)
+@paired.right
+def pooled_in_torch(hu_a, origin_xyz, vxSize_xyz, direction_a):
+    thick = torch.nn.functional.avg_pool3d(torch.from_numpy(hu_a)[None, None].float(), (2, 1, 1))[0, 0]
+    step = torch.tensor(direction_a) @ torch.tensor([0, 0, vxSize_xyz[2] / 2], dtype=torch.float64)
+    return [thick, torch.tensor(origin_xyz) + step, [*vxSize_xyz[:2], vxSize_xyz[2] * 2]]
 
 
-@oblique.wrong
-def rounds_but_rotates_on(center_xyz, origin_xyz, vxSize_xyz, direction_a):
-    cri = direction_a @ np.subtract(center_xyz, origin_xyz) / np.array(vxSize_xyz)
-    return tuple(np.rint(cri)[::-1])
+@paired.wrong
+def origin_as_it_was(hu_a, origin_xyz, vxSize_xyz, direction_a):
+    thick, _, size = average_pairs(hu_a, origin_xyz, vxSize_xyz, direction_a)
+    return thick, origin_xyz, size
 
 
-@oblique.wrong
-def truncates(center_xyz, origin_xyz, vxSize_xyz, direction_a):
-    cri = np.linalg.inv(direction_a) @ np.subtract(center_xyz, origin_xyz) / np.array(vxSize_xyz)
-    return tuple(int(v) for v in cri[::-1])
+@paired.wrong
+def as_if_upright(hu_a, origin_xyz, vxSize_xyz, direction_a):
+    x, y, z = origin_xyz
+    thick, _, size = average_pairs(hu_a, origin_xyz, vxSize_xyz, direction_a)
+    return thick, (x, y, z + vxSize_xyz[2] / 2), size
 
 
-@oblique.wrong
-def divides_before_it_rotates(center_xyz, origin_xyz, vxSize_xyz, direction_a):
-    cri = np.linalg.inv(direction_a) @ (np.subtract(center_xyz, origin_xyz) / np.array(vxSize_xyz))
-    return tuple(np.rint(cri)[::-1])
+@paired.wrong
+def along_the_row_of_the_matrix(hu_a, origin_xyz, vxSize_xyz, direction_a):
+    return average_pairs(hu_a, origin_xyz, vxSize_xyz, direction_a.T)
 
 
-@oblique.wrong
-def column_first(center_xyz, origin_xyz, vxSize_xyz, direction_a):
-    return voxel_of(center_xyz, origin_xyz, vxSize_xyz, direction_a)[::-1]
+@paired.wrong
+def half_a_thick_slice(hu_a, origin_xyz, vxSize_xyz, direction_a):
+    thick, origin, size = average_pairs(hu_a, origin_xyz, vxSize_xyz, direction_a)
+    return thick, 2 * origin - np.array(origin_xyz), size
 
 
-@oblique.wrong
-def ignores_the_direction(center_xyz, origin_xyz, vxSize_xyz, direction_a):
-    return voxel_of(center_xyz, origin_xyz, vxSize_xyz, np.eye(3))
+@paired.wrong
+def in_the_order_of_the_array(hu_a, origin_xyz, vxSize_xyz, direction_a):
+    thick, origin, _ = average_pairs(hu_a, origin_xyz, vxSize_xyz, direction_a)
+    return thick, origin, (2 * vxSize_xyz[0], vxSize_xyz[1], vxSize_xyz[2])
+
+
+@paired.wrong
+def every_second_slice(hu_a, origin_xyz, vxSize_xyz, direction_a):
+    _, origin, size = average_pairs(hu_a, origin_xyz, vxSize_xyz, direction_a)
+    return hu_a[: len(hu_a) // 2 * 2 : 2], origin, size
 
 
 # ---------------------------------------------------------------- 10.4
 
-joined = Exercise(
+agreed = Exercise(
     "10.4",
-    title="The same nodule?",
+    title="Three of four readers",
     difficulty=2,
-    minutes=20,
+    minutes=25,
     kind=BUILD,
     text="""
-    Join by hand. `annotations` is a list of `(center_xyz, diameter_mm)`. A candidate belongs to an
-    annotation if it is nearer to its centre than a quarter of its diameter. Return the place in the list of
-    the one that the candidate belongs to, the nearest if there are several, or `None`.
+    Make the list of nodules as LUNA16's authors did. `marks` is a list of `(reader, center_xyz, diameter_mm)`.
+    Two marks mean the same nodule if their centres are nearer to each other than the radius of the *smaller*
+    one; and if A means the same as B, and B as C, all three do. Return the centres of the nodules that at
+    least three different readers have marked, in any order: each is the mean of all marks of that nodule.
     """,
     stub='''
-    def same_nodule(candidate_xyz, annotations):
-        """Returns a place in annotations, or None."""
+    def nodules_of(marks):
+        """marks: (reader, (x, y, z), diameter in mm) each. Returns a list of centres (x, y, z)."""
         raise NotImplementedError("your turn")
     ''',
     hints=(
-        "Each annotation has a reach of its own. In what order do you ask: who is nearest, who is in reach?",
-        "A small nodule may be nearest and out of reach, while the candidate lies inside a large one. "
-        "First reach, then distance.",
-        "Collect `(distance, place)` for every annotation with `distance < diameter_mm / 4`, the distance "
-        "in three dimensions; return the place of the smallest, if there is any.",
+        "First the groups, then the counting. What do you count: marks, or readers?",
+        "Start a group with one mark, and add every mark that is near to *any* of the group, until none is left "
+        "to add. A reader who marks twice is still one reader.",
+        "Put each mark together with all groups that it touches: they become one group. Keep those with "
+        "`len({reader for reader, _, _ in group}) >= 3`, and average their centres.",
     ),
     why="""
-    Taking the nearest first and asking for its reach afterwards loses candidates beside small nodules. A
-    rule for joins is three decisions: which distance, which reach, and what to do with several. Write down
-    all three.
+    "The same" is decided for pairs and wanted for groups, and there are two ways from one to the other: chains,
+    as here, or everybody near to everybody. For nodules that lie apart they agree. SciPy has the chains ready
+    as `scipy.sparse.csgraph.connected_components`.
     """,
 )
 
 
-@joined.check
-def check_joined(answer):
-    origin = (0.0, 0.0, 0.0)
-    near, far = ((0.0, 0.0, 0.0), 8.0), ((10.0, 0.0, 0.0), 20.0)
-    two = [((0.0, 0.0, 0.0), 20.0), ((3.0, 0.0, 0.0), 20.0)]
-    small_and_large = [((2.0, 0.0, 0.0), 4.0), ((4.0, 0.0, 0.0), 20.0)]
+def _agreed(marks):
+    from scipy.sparse.csgraph import connected_components
+
+    if not marks:
+        return []
+    centers = np.array([center for _, center, _ in marks], float)
+    radii = np.array([diameter for _, _, diameter in marks]) / 2
+    near = np.linalg.norm(centers[:, None] - centers, axis=-1) < np.minimum(radii[:, None], radii)
+    _, group = connected_components(near)
+    readers = np.array([hash(reader) for reader, _, _ in marks])
+    return [centers[group == g].mean(0) for g in range(group.max() + 1) if len(set(readers[group == g])) >= 3]
+
+
+@agreed.check
+def check_agreed(answer):
+    a, b, c, d = "ABCD"
+    here, there = (0.0, 0.0, 0.0), (30.0, 0.0, 0.0)
     cases = [
-        (origin, [], None),
-        (origin, [near], 0),
-        ((1.5, 1.5, 1.5), [near], None),
-        ((1.9, 0.0, 0.0), [near], 0),
-        ((2.1, 0.0, 0.0), [near], None),
-        ((0.0, 0.0, -1.9), [near], 0),
-        ((10.0, 4.0, 0.0), [near, far], 1),
-        ((10.0, 4.0, 0.0), [far, near], 0),
-        ((2.9, 0.0, 0.0), two, 1),
-        ((0.1, 0.0, 0.0), two, 0),
-        ((0.5, 0.0, 0.0), small_and_large, 1),
-        ((0.5, 0.0, 0.0), small_and_large[::-1], 0),
+        [],
+        [(a, here, 8.0), (b, here, 8.0)],
+        [(a, here, 8.0), (b, here, 8.0), (c, here, 8.0)],
+        [(a, here, 8.0), (b, here, 8.0), (b, here, 8.0)],
+        [(a, here, 8.0), (b, (1.0, 0.0, 0.0), 8.0), (c, (2.0, 0.0, 0.0), 8.0), (d, there, 8.0)],
+        [(a, here, 8.0), (b, (3.0, 0.0, 0.0), 8.0), (c, (6.0, 0.0, 0.0), 8.0)],
+        [(a, here, 20.0), (b, (3.0, 0.0, 0.0), 4.0), (c, here, 20.0), (d, here, 20.0)],
+        [(a, here, 8.0), (c, (6.0, 0.0, 0.0), 8.0), (b, (3.0, 0.0, 0.0), 8.0)],
+        [(r, p, 8.0) for p in (here, there) for r in (a, b, c, d)],
+        [(r, (0.0, 0.0, z), 6.0) for z, r in enumerate((d, a, b, c, a))],
     ]
     for _ in range(20):
-        some = [
-            (tuple(np.random.randint(-4, 5, 3).tolist()), float(np.random.randint(4, 21))) for _ in range(4)
+        cases.append(
+            [
+                (
+                    "ABCD"[np.random.randint(4)],
+                    tuple(np.random.randint(-6, 7, 3).astype(float).tolist()),
+                    float(np.random.choice([3, 5, 9, 13])),
+                )
+                for _ in range(9)
+            ]
+        )
+    for marks in cases:
+        want = sorted(np.round(center, 4).tolist() for center in _agreed(marks))
+        with case(marks=marks):
+            answered = answer(list(marks))
+            expect(answered is not None, "return a list, empty if there is no nodule.")
+            got = sorted(np.round(np.asarray(as_tensor(one), float), 4).tolist() for one in answered)
+            expect(len(got) == len(want), f"there should be {len(want)} nodules; you found {len(got)}.")
+            if want:
+                same(got, want, "the centres", atol=1e-3)
+
+
+@agreed.solution
+def nodules_of(marks):
+    groups = []
+    for mark in marks:
+        _, center, diameter = mark
+        apart, joined = [], [mark]
+        for group in groups:
+            near = any(np.linalg.norm(np.subtract(center, c)) < min(diameter, d) / 2 for _, c, d in group)
+            if near:
+                joined += group
+            else:
+                apart.append(group)
+        groups = [*apart, joined]
+    agreed = [group for group in groups if len({reader for reader, _, _ in group}) >= 3]
+    return [np.mean([center for _, center, _ in group], axis=0) for group in agreed]
+
+
+@agreed.right
+def with_scipy(marks):
+    return _agreed(marks)
+
+
+@agreed.right
+def spreading_from_a_seed(marks):
+    left, found = list(marks), []
+    while left:
+        group, waiting = [], [left.pop()]
+        while waiting:
+            one = waiting.pop()
+            group.append(one)
+            near = [
+                other
+                for other in left
+                if sum((p - q) ** 2 for p, q in zip(one[1], other[1])) < (min(one[2], other[2]) / 2) ** 2
+            ]
+            for other in near:
+                left.remove(other)
+            waiting += near
+        if len({reader for reader, *_ in group}) > 2:
+            found.append(tuple(torch.tensor([center for _, center, _ in group]).mean(0).tolist()))
+    return found
+
+
+def _with_readers(marks, keep):
+    """Groups as in the solution, kept by a rule of their own."""
+    alike = [(n, center, diameter) for n, (_, center, diameter) in enumerate(marks)]
+    groups = []
+    for one in alike:
+        near = [
+            g
+            for g in groups
+            if any(np.linalg.norm(np.subtract(one[1], c)) < min(one[2], d) / 2 for _, c, d in g)
         ]
-        place = tuple(np.random.randint(-4, 5, 3).tolist())
-        away = [np.linalg.norm(np.subtract(place, center)) for center, _ in some]
-        reach = [(d, n) for n, d in enumerate(away) if d < some[n][1] / 4]
-        if len({d for d, _ in reach}) == len(reach) and all(d != s[1] / 4 for d, s in zip(away, some)):
-            cases.append((place, some, min(reach)[1] if reach else None))
-    for place, annotations, want in cases:
-        with case(candidate_xyz=place, annotations=annotations):
-            got = answer(place, list(annotations))
-            number = None if got is None else as_tensor(got, "the place in the list, or None,")
-            expect(number is None or number.ndim == 0, "one place in the list is wanted, or None.")
-            right = number is None if want is None else number is not None and float(number) == want
-            expect(right, f"the answer should be {want}; you got {shown(got)}.")
+        groups = [g for g in groups if not any(g is other for other in near)] + [[one, *sum(near, [])]]
+    return [np.mean([c for _, c, _ in g], axis=0) for g in groups if keep([marks[n][0] for n, _, _ in g])]
 
 
-@joined.solution
-def same_nodule(candidate_xyz, annotations):
-    within = []
-    for place, (center_xyz, diameter_mm) in enumerate(annotations):
-        distance = np.linalg.norm(np.subtract(candidate_xyz, center_xyz))
-        if distance < diameter_mm / 4:
-            within.append((distance, place))
-    return min(within)[1] if within else None
+@agreed.wrong
+def counts_marks(marks):
+    return _with_readers(marks, lambda readers: len(readers) >= 3)
 
 
-@joined.right
-def in_numpy_without_a_loop(candidate_xyz, annotations):
-    if not annotations:
-        return None
-    centers = np.array([center for center, _ in annotations])
-    diameters = np.array([diameter for _, diameter in annotations])
-    distance = np.sqrt(((centers - np.array(candidate_xyz)) ** 2).sum(1))
-    distance[distance >= diameters / 4] = np.inf
-    return distance.argmin() if np.isfinite(distance).any() else None
+@agreed.wrong
+def exactly_three(marks):
+    return _with_readers(marks, lambda readers: len(set(readers)) == 3)
 
 
-@joined.right
-def keeps_the_best_so_far(candidate_xyz, annotations):
-    best, nearest = None, float("inf")
-    for place, (center, diameter) in enumerate(annotations):
-        squared = sum((a - b) ** 2 for a, b in zip(candidate_xyz, center))
-        if squared < (diameter / 4) ** 2 and squared < nearest:
-            best, nearest = place, squared
-    return best
+@agreed.wrong
+def two_are_enough(marks):
+    return _with_readers(marks, lambda readers: len(set(readers)) >= 2)
 
 
-def _distances(candidate_xyz, annotations):
-    return [np.linalg.norm(np.subtract(candidate_xyz, center)) for center, _ in annotations]
+@agreed.wrong
+def the_larger_radius(marks):
+    largest = max((diameter for *_, diameter in marks), default=1)
+    return _agreed([(reader, center, largest) for reader, center, _ in marks])
 
 
-@joined.wrong
-def the_annotation_itself(candidate_xyz, annotations):
-    place = same_nodule(candidate_xyz, annotations)
-    return None if place is None else annotations[place]
+@agreed.wrong
+def within_the_diameter(marks):
+    return _agreed([(reader, center, 2 * diameter) for reader, center, diameter in marks])
 
 
-@joined.wrong
-def minus_one_for_none(candidate_xyz, annotations):
-    place = same_nodule(candidate_xyz, annotations)
-    return -1 if place is None else place
+@agreed.wrong
+def near_to_the_first_only(marks):
+    groups = []
+    for mark in marks:
+        for group in groups:
+            _, center, diameter = group[0]
+            if np.linalg.norm(np.subtract(mark[1], center)) < min(mark[2], diameter) / 2:
+                group.append(mark)
+                break
+        else:
+            groups.append([mark])
+    kept = [group for group in groups if len({reader for reader, _, _ in group}) >= 3]
+    return [np.mean([center for _, center, _ in group], axis=0) for group in kept]
 
 
-@joined.wrong
-def nearest_first(candidate_xyz, annotations):
-    away = _distances(candidate_xyz, annotations)
-    if not away:
-        return None
-    place = int(np.argmin(away))
-    return place if away[place] < annotations[place][1] / 4 else None
-
-
-@joined.wrong
-def first_in_reach(candidate_xyz, annotations):
-    away = _distances(candidate_xyz, annotations)
-    return next((n for n, d in enumerate(away) if d < annotations[n][1] / 4), None)
-
-
-@joined.wrong
-def half_a_diameter(candidate_xyz, annotations):
-    return same_nodule(candidate_xyz, [(center, 2 * diameter) for center, diameter in annotations])
-
-
-@joined.wrong
-def axis_by_axis(candidate_xyz, annotations):
-    for place, (center, diameter) in enumerate(annotations):
-        if all(abs(a - b) < diameter / 4 for a, b in zip(candidate_xyz, center)):
-            return place
-    return None
-
-
-@joined.wrong
-def in_the_slice_only(candidate_xyz, annotations):
-    flat = [((*center[:2], 0.0), diameter) for center, diameter in annotations]
-    return same_nodule((*candidate_xyz[:2], 0.0), flat)
-
-
-@joined.wrong
-def a_fixed_reach(candidate_xyz, annotations):
-    return same_nodule(candidate_xyz, [(center, 8.0) for center, _ in annotations])
+@agreed.wrong
+def the_first_mark_as_centre(marks):
+    means = _agreed(marks)
+    return [
+        min((c for _, c, _ in marks), key=lambda c: np.linalg.norm(np.subtract(c, mean))) for mean in means
+    ]
 
 
 # ---------------------------------------------------------------- 10.5
 
 stable = Exercise(
     "10.5",
-    title="A split that stays",
+    title="Two scans of one patient",
     difficulty=2,
     minutes=20,
     kind=BUILD,
     text="""
-    Hold out about `share` of the scans for validation (0.5, 0.2 or 0.1). Next month more scans arrive, and
-    others are lost: no scan may ever change sides, in whatever order and company it comes, and whatever
+    In LIDC, some patients were scanned twice. Two scans of one person are as alike as two crops of one scan, so
+    they belong on the same side. `patient_of` says who is in which scan. Answer, for every scan, "training",
+    "validation" or "test", of which about 70, 20 and 10 percent of the *patients* come. Next month more scans
+    arrive, and others are lost: nobody may ever change sides, in whatever order and company, and whatever
     process asks.
     """,
     stub='''
-    def split(series_uids, share):
-        """series_uids: list of strings. Returns those that are held out."""
+    def split(patient_of):
+        """patient_of: {series UID: name of the patient}. Returns {series UID: the set's name}."""
         raise NotImplementedError("your turn")
     ''',
     hints=(
-        "Which scans may the decision about one scan depend on?",
-        "On that one alone. Its name is all there is; turn it into a number that looks random and is "
-        "always the same.",
-        "Python's own `hash` of a string changes from process to process; `hashlib.sha256(uid.encode())` "
-        "does not. Take it modulo a number, or as a fraction.",
+        "On what may the decision about one scan depend, if its patient's other scans must be decided alike?",
+        "On the patient's name alone. Turn it into a number that looks random and is always the same.",
+        "`int(hashlib.sha256(name.encode()).hexdigest(), 16) % 100` is such a number from 0 to 99: below 70, "
+        "below 90, or above.",
     ),
     why="""
-    A decision that looks at one scan alone cannot be changed by others. With shuffled lists and a seed, one
-    scan more moves all that follow, and what was trained on last month is validated on today.
+    What must not be torn apart (crops of a scan, scans of a patient, sometimes patients of a hospital) is the
+    unit of the split; and its name, not its place in a list, decides.
     """,
 )
+_SETS = {"training": 0.7, "validation": 0.2, "test": 0.1}
 
 
 @stable.check
 def check_stable(answer):
-    def held(uids, share):
-        got = answer(list(uids), share)
-        expect(got is not None, "the answer is None. Is a `return` missing?")
-        expect(np.ndim(got) == 1 or isinstance(got, set | frozenset), "return a list of UIDs.")
-        got = [str(uid) for uid in got]
-        expect(set(got) <= {str(uid) for uid in uids}, "the answer should be some of the UIDs that came in.")
-        return set(got)
+    def sides(patient_of):
+        given = dict(patient_of)
+        got = answer(given)
+        expect(isinstance(got, dict), "return a dictionary.")
+        expect(
+            set(got) == set(patient_of), "the answer's keys should be the series UIDs that you were given."
+        )
+        strange = set(got.values()) - set(_SETS)
+        expect(not strange, f"'{next(iter(strange), '')}' is none of the three sets.")
+        return got
 
-    uids = [f"2.25.{n}" for n in np.random.randint(10**9, 10**12, 3000)]
-    for share in (0.5, 0.2, 0.1):
-        with case(f"3,000 scans, share = {share}"):
-            all_held = held(uids, share)
-            part = len(all_held) / len(uids)
-            expect(abs(part - share) < 0.3 * share, f"{part:.1%} of them are held out.")
-            expect(held(uids, share) == all_held, "a second call holds out others.")
-        with case(f"share = {share}"):
-            alone = [uid for uid in uids[:200] if bool(held([uid], share)) != (uid in all_held)]
-            expect(
-                not alone, f"a scan that is alone is on another side than among 3,000 ({len(alone)} of 200)."
-            )
-            expect(held(uids[::-1], share) == all_held, "the order of the scans matters.")
-            for some in (uids[:700], uids[1::2], sorted(all_held)):
-                expect(held(some, share) == all_held & set(some), "scans change sides when others leave.")
-        with case(f"3,000 scans of one machine, whose UIDs count up, share = {share}"):
-            counted = [f"1.2.840.{1000 + n}" for n in range(3000)]
-            part = len(held(counted, share)) / 3000
-            expect(abs(part - share) < 0.3 * share, f"{part:.1%} of them are held out.")
+    numbers = np.random.choice(10**9, 3000, replace=False)
+    patients = [f"LIDC-IDRI-{n}" for n in numbers]
+    scans = {f"1.3.6.1.{n}": name for n, name in zip(np.random.permutation(numbers), patients)}
+    second = {f"1.2.840.{k}": name for k, name in enumerate(patients[:600])}
+    with case("3,000 patients with a scan each"):
+        all_sides = sides(scans)
+        for name, share in _SETS.items():
+            part = list(all_sides.values()).count(name) / len(scans)
+            expect(abs(part - share) < 0.035, f"{part:.1%} of them are in {name}.")
+    with case("the same, and 600 of them were scanned a second time"):
+        both = sides({**scans, **second})
+        of_patient = {scans[uid]: side for uid, side in all_sides.items()}
+        torn = sum(both[uid] != of_patient[name] for uid, name in second.items())
+        expect(torn == 0, f"the second scan of {torn} patients is not where their first one is.")
+        expect(all(both[uid] == side for uid, side in all_sides.items()), "first scans change sides.")
+    with case("the same scans in another order, and a part of them"):
+        backwards = sides(dict(reversed(scans.items())))
+        expect(backwards == all_sides, "the order of the scans matters.")
+        part = sides(dict(list(scans.items())[1000:1500]))
+        expect(
+            all(all_sides[uid] == side for uid, side in part.items()), "scans change sides when others leave."
+        )
     with case("the same scans in two processes, between which Python's own hash differs"):
-        one, other = (held([_InAnotherProcess(uid, salt) for uid in uids[:500]], 0.5) for salt in "ab")
+        some = list(scans.items())[:500]
+        one, other = (sides({uid: _InAnotherProcess(name, salt) for uid, name in some}) for salt in "ab")
         expect(one == other, "they are split differently.")
 
 
@@ -572,52 +622,79 @@ class _InAnotherProcess(str):
 
 
 @stable.solution
-def split(series_uids, share):
-    def fraction(uid):
-        return int(hashlib.sha256(uid.encode()).hexdigest()[:12], 16) / 16**12
+def split(patient_of):
+    def side(name):
+        number = int(hashlib.sha256(name.encode()).hexdigest(), 16) % 100
+        return "training" if number < 70 else "validation" if number < 90 else "test"
 
-    return [uid for uid in series_uids if fraction(uid) < share]
-
-
-@stable.right
-def as_in_the_chapter(series_uids, share):
-    return {uid for uid in series_uids if is_held_out(uid, round(1 / share))}
+    return {uid: side(name) for uid, name in patient_of.items()}
 
 
 @stable.right
-def with_a_checksum(series_uids, share):
-    return np.array([uid for uid in series_uids if zlib.crc32(uid.encode()) < share * 2**32])
+def with_the_chapters_rule(patient_of):
+    sides = {}
+    for uid, name in patient_of.items():
+        if is_held_out(name, 10):
+            sides[uid] = "test"
+        else:
+            sides[uid] = (
+                "validation" if is_held_out("second " + name, 9) or is_held_out(name + "!", 9) else "training"
+            )
+    return sides
+
+
+@stable.right
+def with_a_checksum(patient_of):
+    edges = np.array([0.7, 0.9]) * 2**32
+    names = list(_SETS)
+    return {
+        uid: names[int(np.searchsorted(edges, zlib.crc32(("x" + name).encode())))]
+        for uid, name in patient_of.items()
+    }
 
 
 @stable.wrong
-def every_fifth_in_the_list(series_uids, share):
-    return series_uids[:: round(1 / share)]
+def by_the_scan(patient_of):
+    return split({uid: uid for uid in patient_of})
 
 
 @stable.wrong
-def every_fifth_when_sorted(series_uids, share):
-    return sorted(series_uids)[:: round(1 / share)]
+def by_place_in_the_sorted_list(patient_of):
+    names = sorted(set(patient_of.values()))
+    place = {name: n / len(names) for n, name in enumerate(names)}
+    return {
+        uid: "training" if place[name] < 0.7 else "validation" if place[name] < 0.9 else "test"
+        for uid, name in patient_of.items()
+    }
 
 
 @stable.wrong
-def shuffled_with_a_seed(series_uids, share):
-    order = np.random.default_rng(0).permutation(len(series_uids))
-    return [series_uids[n] for n in order[: round(share * len(series_uids))]]
+def shuffled_with_a_seed(patient_of):
+    names = sorted(set(patient_of.values()))
+    place = dict(zip(names, np.random.default_rng(0).permutation(len(names)) / len(names)))
+    return {
+        uid: "training" if place[name] < 0.7 else "validation" if place[name] < 0.9 else "test"
+        for uid, name in patient_of.items()
+    }
 
 
 @stable.wrong
-def with_pythons_hash(series_uids, share):
-    return [uid for uid in series_uids if hash(uid) % 1000 < 1000 * share]
+def with_pythons_hash(patient_of):
+    return {
+        uid: "training" if hash(name) % 10 < 7 else "validation" if hash(name) % 10 < 9 else "test"
+        for uid, name in patient_of.items()
+    }
 
 
 @stable.wrong
-def by_the_last_digit(series_uids, share):
-    return [uid for uid in series_uids if uid[-1] == "0"]
+def two_sets_only(patient_of):
+    return {uid: "validation" if is_held_out(name, 10) else "training" for uid, name in patient_of.items()}
 
 
 @stable.wrong
-def drawn_anew_for_each(series_uids, share):
-    return [uid for uid in series_uids if np.random.rand() < share]
+def validation_and_test_exchanged(patient_of):
+    swapped = {"training": "training", "validation": "test", "test": "validation"}
+    return {uid: swapped[side] for uid, side in split(patient_of).items()}
 
 
 # ---------------------------------------------------------------- 10.6

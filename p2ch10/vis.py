@@ -104,6 +104,52 @@ def show_crop(crop, vxSize_xyz, window="lung", slices=8):
     return figure
 
 
+def show_neighbours(hu_a, center_irc, vxSize_xyz, reach=2, width_mm=40, window="lung"):
+    """A place in all three planes, a row each: its own slice in the middle, `reach` neighbours on either side.
+
+    hu_a: (I, R, C) HU. Slices beyond the volume's edge are left blank. Returns the figure.
+    """
+    mm_irc = np.array(vxSize_xyz)[::-1]
+    low, high = window_limits(window)
+    figure, axes = plt.subplots(3, 2 * reach + 1, figsize=(1.8 * (2 * reach + 1), 6.0), squeeze=False)
+    for row, (plane, (cut, down, right)) in zip(axes, PLANES.items()):
+        for axis, shift in zip(row, range(-reach, reach + 1)):
+            at = center_irc[cut] + shift
+            axis.set(xticks=[], yticks=[])
+            axis.grid(visible=False)
+            if not 0 <= at < hu_a.shape[cut]:
+                continue
+            picture = np.take(hu_a, at, axis=cut)
+            axis.imshow(picture, vmin=low, vmax=high, cmap="gray", aspect=mm_irc[down] / mm_irc[right])
+            half = width_mm / 2 / mm_irc
+            axis.set_xlim(center_irc[right] - half[right], center_irc[right] + half[right])
+            ends = np.array([1, -1] if plane == "axial" else [-1, 1])
+            axis.set_ylim(*(center_irc[down] + ends * half[down]))
+            axis.set_title(f"{shift * mm_irc[cut]:+.1f} mm" if shift else "its own slice", fontsize=10)
+        row[0].set_ylabel(plane)
+    return figure
+
+
+def draw_surface(axis, mask, vxSize_xyz, colour, step_mm=3.0):
+    """Draw the surface of a mask (I, R, C) on a 3D axis, seen from the front left; returns its triangles' number.
+
+    The mask is thinned out to cubes of `step_mm` first: what is finer costs time and shows nothing.
+    """
+    from mpl_toolkits.mplot3d.art3d import Poly3DCollection
+    from scipy.ndimage import zoom
+    from skimage.measure import marching_cubes
+
+    coarse = zoom(np.asarray(mask, np.float32), np.array(vxSize_xyz)[::-1] / step_mm, order=1)
+    corners, faces, _, _ = marching_cubes(np.pad(coarse, 1), 0.5)
+    corners_xyz = corners[:, ::-1] * step_mm
+    axis.add_collection3d(Poly3DCollection(corners_xyz[faces], facecolors=colour, shade=True))
+    axis.auto_scale_xyz(*corners_xyz.T)
+    axis.set_box_aspect(np.ptp(corners_xyz, axis=0), zoom=1.25)
+    axis.view_init(elev=10, azim=-65)
+    axis.set_axis_off()
+    return len(faces)
+
+
 def explore(ct, center_irc=None, window="lung"):
     """Sliders for the three planes and a menu of windows (ipywidgets), and at once a static picture.
 
