@@ -46,7 +46,7 @@ def _place(row, path, line):
 
 
 @remembered()
-def _geometry(series_uid) -> Geometry:
+def geometry_of(series_uid) -> Geometry:
     """Where a scan on disk lies, from its header alone."""
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(scan_paths()[series_uid]))
@@ -55,7 +55,7 @@ def _geometry(series_uid) -> Geometry:
 
 
 def _check_inside(uid, center_xyz, path, line):
-    geometry = _geometry(uid)
+    geometry = geometry_of(uid)
     center_irc = geometry.xyz2irc(center_xyz)
     if not geometry.contains(center_irc):
         raise UserError(
@@ -135,6 +135,11 @@ def _candidates(on_disk):
             continue
         found.add(CandidateInfoTuple(is_nodule, False, False, 0.0, uid, center))
     return tuple(sorted(found, reverse=True))
+
+
+def annotated_nodules() -> dict[str, list[CandidateInfoTuple]]:
+    """{series UID: its nodules} of `annotations.csv`, for the scans that are there."""
+    return _annotated_nodules(luna.list_path("annotations.csv"), on_disk=True)
 
 
 def _annotated_nodules(path, on_disk):

@@ -581,7 +581,7 @@ def check_stable(answer):
         expect(not strange, f"'{next(iter(strange), '')}' is none of the three sets.")
         return got
 
-    numbers = np.random.choice(10**9, 3000, replace=False)
+    numbers = np.random.randint(10**6, 10**9) + np.random.permutation(10_000)[:3000]
     patients = [f"LIDC-IDRI-{n}" for n in numbers]
     scans = {f"1.3.6.1.{n}": name for n, name in zip(np.random.permutation(numbers), patients)}
     second = {f"1.2.840.{k}": name for k, name in enumerate(patients[:600])}

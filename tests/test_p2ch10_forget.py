@@ -7,7 +7,7 @@ import pytest
 import SimpleITK as sitk
 
 from p2ch10 import ct, memory
-from p2ch10.candidates import _geometry
+from p2ch10.candidates import geometry_of
 from p2ch10.dsets import (
     forget,
     getCandidateInfoDict,
@@ -29,7 +29,7 @@ NAME = uid(0)
 
 ANSWERS = {
     "paths": lambda: scan_paths()[NAME],
-    "geometry": lambda: _geometry(NAME),
+    "geometry": lambda: geometry_of(NAME),
     "list": lambda: getCandidateInfoList(),
     "list with scans that are not there": lambda: getCandidateInfoList(False),
     "by series": lambda: getCandidateInfoDict(),
