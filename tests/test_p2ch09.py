@@ -17,6 +17,7 @@ from p2ch09.calibration import agrees, auc, body_and_lung_masks, compare_lists
 from p2ch09.nodules import sample_nodule
 from p2ch09.phantom import Scanner, crop_at, index_of, make_patient, series_uid, write_cohort
 from p2ch09.source import problem_with_scan
+from p2ch09.specimens import LUNG_HU, nodule_alone
 from util.errors import UserError
 from util.paths import PROJECT
 
@@ -398,3 +399,26 @@ def test_the_real_copy_is_found_and_whole(real_data, monkeypatch):
     monkeypatch.setenv("COURSE_DATA", str(real_data))
     assert p2ch09.luna.find_real() == real_data / "luna"
     assert [problem_with_scan(path) for path in p2ch09.luna.scan_paths().values()] == [None]
+
+
+# --- specimens -----------------------------------------------------------------------------------
+
+
+def test_a_nodule_alone_is_of_its_kind_and_size():
+    middle = {kind: np.median(nodule_alone(kind, "round")[15:18, 30:35, 30:35]) for kind in
+              ("solid", "ground-glass", "calcified")}  # fmt: skip
+    assert -60 < middle["solid"] < 80
+    assert -760 < middle["ground-glass"] < -500
+    assert middle["calcified"] > 150
+    volume = (nodule_alone("solid", "round", 14.0) > -400).sum() * 0.6 * 0.6 * 1.0
+    assert volume == pytest.approx(np.pi / 6 * 14.0**3, rel=0.1)
+    assert np.median(nodule_alone("solid", "round")[:, :8]) == pytest.approx(LUNG_HU, abs=3)
+
+
+@pytest.mark.parametrize("seed", [0, 1, 7])
+def test_spicules_reach_beyond_a_round_outline(seed):
+    def farthest(outline):
+        dense = np.argwhere(nodule_alone("solid", outline, seed=seed) > -600)
+        return np.linalg.norm((dense - dense.mean(0)) * (1.0, 0.6, 0.6), axis=1).max()
+
+    assert farthest("spiculated") > 1.25 * farthest("round")
