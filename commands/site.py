@@ -272,7 +272,7 @@ def build(out: Path, repository: str | None = None, branch: str = "main") -> int
     if missing:
         raise UserError(
             f"the site needs packages that are not here ({', '.join(missing)}); install them with "
-            f"'{shown(Path(sys.executable))} -m pip install -r requirements-site.txt'"
+            f"'{sys.executable} -m pip install -r requirements-site.txt'"
         )
     if out.exists() and any(out.iterdir()) and not (out / "objects.inv").exists():
         raise UserError(f"{shown(out)} holds other files than a site; name another folder with --out")

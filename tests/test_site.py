@@ -27,6 +27,7 @@ def cells_of(sources, chapter):
     return json.loads(path.read_text(encoding="utf-8"))["cells"]
 
 
+@pytest.mark.slow
 def test_the_front_page_lists_every_page_once(sources):
     listed = []
     for block in (sources / "index.md").read_text(encoding="utf-8").split("```{toctree}")[1:]:
@@ -35,6 +36,7 @@ def test_the_front_page_lists_every_page_once(sources):
     assert sorted([*listed, "index"]) == sorted(wanted)
 
 
+@pytest.mark.slow
 def test_a_notebook_has_its_links_and_the_original_to_download(sources):
     for page in site.pages():
         if page.suffix == ".ipynb":
@@ -43,6 +45,7 @@ def test_a_notebook_has_its_links_and_the_original_to_download(sources):
             assert (sources / "_files" / page.name).read_bytes() == (PROJECT / page).read_bytes()
 
 
+@pytest.mark.slow
 def test_solutions_and_hints_are_folded_in_after_the_check(sources):
     cells = cells_of(sources, "p1ch3")
     names = [cell.get("id") for cell in cells]
@@ -54,6 +57,7 @@ def test_solutions_and_hints_are_folded_in_after_the_check(sources):
     assert text.count("<details>") == text.count("</details>") == len(find("3.2").hints) + 1
 
 
+@pytest.mark.slow
 def test_figures_take_their_words_along(sources):
     told = [c["metadata"] for c in cells_of(sources, "p1ch3") if "alt" in c["metadata"]]
     assert told
