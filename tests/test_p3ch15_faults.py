@@ -436,3 +436,23 @@ def test_what_the_command_refuses():
         assert said.returncode == 2, said.stderr
         assert said.stderr.startswith("error: ")
         assert len(said.stderr.splitlines()) == 1
+
+
+@pytest.mark.slow
+def test_a_minute_of_32_clients_leaves_the_server_as_it_was():
+    """Crops, scans and nonsense; ten minutes are a command: python -m p3ch15.soak."""
+    from p3ch15 import soak
+
+    told = soak.soak(minutes=1, clients=32)
+    assert soak.complaints(told) == []
+    assert {"200", "202", "400", "404"} <= set(told["statuses"])
+
+
+def test_a_soak_complains_of_what_must_not_be():
+    from p3ch15 import soak
+
+    well = {"growth_mb": 20.0, "statuses": {"200": 9, "503": 2}}
+    assert soak.complaints(well) == []
+    assert "grew by 201" in soak.complaints(well | {"growth_mb": 201.0})[0]
+    assert "500" in soak.complaints(well | {"statuses": {"200": 1, "500": 1}})[0]
+    assert soak.complaints(well | {"statuses": {"503": 1}})
