@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from p1ch7 import draw
-from p1ch8.benchmark import race
+from p1ch8.benchmark import loops
 from p2ch09.phantom import write_cohort
 from p2ch10 import benchmark as crop_benchmark
 from p2ch10.dsets import scan_paths
@@ -48,7 +48,7 @@ class Figure:
 
 def convnet(folder: Path):
     """Chapter 8's training of a convnet: images per second, ours and chapter 7's loop."""
-    result = race(folder / "pictures", n_epochs=1)
+    result = loops(folder / "pictures", n_epochs=1)
     return result["fast"]["images_per_wall_s"], result["plain"]["images_per_wall_s"]
 
 

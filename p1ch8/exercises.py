@@ -1,6 +1,7 @@
 """Chapter 8's exercises: each with its text, stub, hints, check, solution and wrong answers."""
 
 import copy
+import itertools
 
 import numpy as np
 import torch
@@ -108,109 +109,158 @@ layers.wrong({**_LAYERS, layers.stub_keys[9]: 0.5})
 
 # ---------------------------------------------------------------- 8.2
 
-field = Exercise(
+same_block = Exercise(
     "8.2",
-    title="How far does one output see?",
-    difficulty=2,
+    title="Ten blocks that are one",
+    difficulty=1,
     minutes=15,
-    kind=BUILD,
+    kind=BUG,
     text="""
-    How many pixels across does one output see, after several layers? `layers` lists (kernel, stride) of
-    convolutions and poolings, the first layer first. The chapter asked the gradient; now find a rule, and
-    answer without a network.
+    `Deep(n_chans, n_blocks)` should be a chain of residual blocks: each adds ReLU(conv(x)) to what it gets,
+    and each has weights of its own, drawn at random. It runs and it learns; but a network of ten blocks has no
+    more parameters than a network of one. Find out why, and mend it. (The book's own first printing has this
+    mistake.)
     """,
-    stub='''
-    def receptive_field(layers):
-        """layers: list of (kernel, stride), first layer first. Returns the pixels across that one output sees."""
-        raise NotImplementedError("your turn")
-    ''',
+    stub="""
+    class Deep(nn.Module):
+        def __init__(self, n_chans, n_blocks):
+            super().__init__()
+            block = nn.Sequential(nn.Conv2d(n_chans, n_chans, kernel_size=3, padding=1), nn.ReLU())
+            self.blocks = nn.Sequential(*(n_blocks * [block]))
+
+        def forward(self, x):
+            for block in self.blocks:
+                x = x + block(x)
+            return x
+    """,
     hints=(
-        "Begin at the end: one output of the last layer sees `kernel` places of the layer before. And these?",
-        "r neighbouring places of a layer's output see (r - 1) · stride + kernel of its input.",
-        "Start with 1 and walk backwards through the layers: `seen = (seen - 1) * stride + kernel`.",
+        "Count: `sum(p.numel() for p in Deep(4, 10).parameters())`. And what is "
+        "`model.blocks[0] is model.blocks[1]`?",
+        "`10 * [block]` is a list that names one object ten times.",
+        "Make the block inside a loop or comprehension, so that it is made anew each time.",
     ),
     why="""
-    Each stride multiplies what all *later* kernels add. That is why pooling early makes a few small kernels
-    see far: three 3 × 3 convolutions see 7 pixels, with a pooling after each of the first two, 18.
+    Multiplying a list repeats references. All ten blocks are one module: ten layers with the same weights, whose
+    gradients add up. Such sharing is a legitimate design (recurrent networks live on it), but here nobody
+    asked for it. A copy by `copy.deepcopy` is not enough either: its weights are apart, but start alike.
     """,
 )
 
 
-def _seen(layers):
-    """By gradient: how many pixels across move one output."""
-    image = torch.zeros(1, 1, 128, dtype=torch.float64, requires_grad=True)
-    out = image
-    for kernel, stride in layers:
-        out = F.conv1d(out, torch.ones(1, 1, kernel, dtype=torch.float64), stride=stride)
-    out[0, 0, out.shape[-1] // 2].backward()
-    return int((image.grad != 0).sum())
+def _convolutions(model):
+    return [module for module in model.modules() if isinstance(module, nn.Conv2d)]
 
 
-@field.check
-def check_field(answer):
-    stacks = [[]] + [[(kernel, stride)] for kernel in (1, 2, 3) for stride in (1, 2)]
-    stacks += [[a, b] for a in ((3, 1), (2, 2), (3, 2)) for b in ((3, 1), (2, 2), (5, 1))]
-    stacks += [
-        [(3, 1), (2, 2), (3, 1), (2, 2)],
-        [(3, 1), (2, 2), (3, 1), (2, 2), (3, 1)],
-        [(5, 2), (3, 1), (3, 2)],
-    ]
-    for stack in stacks:
-        with case(f"layers = {stack}"):
-            same(answer(list(stack)), _seen(stack), "what one output sees across")
+@same_block.check
+def check_same_block(answer):
+    for channels, count in ((1, 1), (2, 1), (1, 2), (2, 3), (3, 3)):
+        with case(f"n_chans = {channels}, n_blocks = {count}"):
+            model = answer(channels, count)
+            expect(isinstance(model, nn.Module), "it should be an nn.Module.")
+            got, wanted = sum(p.numel() for p in model.parameters()), count * (9 * channels**2 + channels)
+            expect(got == wanted, f"parameters() finds {got} numbers; {count} blocks have {wanted}.")
+            convs = _convolutions(model)
+            expect(len(convs) == count, f"it has {len(convs)} convolutions.")
+            alike = any(torch.equal(a.weight, b.weight) for a, b in itertools.combinations(convs, 2))
+            expect(not alike, "two blocks start with the same weights.")
+            x = torch.randint(-3, 4, (2, channels, 5, 4)).float()
+            with torch.no_grad():
+                got = model(x)
+                options = []
+                for order in itertools.permutations(convs):  # blocks may be declared in any order
+                    out = x
+                    for conv in order:
+                        out = out + F.conv2d(out, conv.weight, conv.bias, padding=1).relu()
+                    options.append(out)
+            right = any(o.shape == got.shape and torch.allclose(o, got, atol=1e-4) for o in options)
+            same(got, got if right else options[0], "what it answers with its weights")
 
 
-@field.solution
-def receptive_field(layers):
-    seen = 1
-    for kernel, stride in reversed(layers):
-        seen = (seen - 1) * stride + kernel
-    return seen
+class Deep(nn.Module):
+    def __init__(self, n_chans, n_blocks):
+        super().__init__()
+        self.blocks = nn.Sequential(
+            *(
+                nn.Sequential(nn.Conv2d(n_chans, n_chans, kernel_size=3, padding=1), nn.ReLU())
+                for _ in range(n_blocks)
+            )
+        )
+
+    def forward(self, x):
+        for block in self.blocks:
+            x = x + block(x)
+        return x
 
 
-@field.right
-def forwards(layers):
-    seen, step = 1, 1
-    for kernel, stride in layers:
-        seen, step = seen + (kernel - 1) * step, step * stride
-    return seen
+same_block.solution(Deep)
 
 
-@field.right
-def from_the_sizes(layers):
-    size = 1
-    for kernel, stride in layers[::-1]:
-        size = np.int64(size * stride + kernel - stride)
-    return float(size)
+@same_block.right
+class InAModuleList(nn.Module):
+    def __init__(self, n_chans, n_blocks):
+        super().__init__()
+        self.convs = nn.ModuleList()
+        for _ in range(n_blocks):
+            self.convs.append(nn.Conv2d(n_chans, n_chans, 3, padding="same"))
+
+    def forward(self, x):
+        for conv in self.convs:
+            x = conv(x).clamp(min=0) + x
+        return x
 
 
-@field.wrong
-def without_strides(layers):
-    return 1 + sum(kernel - 1 for kernel, _ in layers)
+@same_block.right
+class LastBlockFirst(Deep):
+    def forward(self, x):
+        for block in reversed(self.blocks):
+            x = x + block(x)
+        return x
 
 
-@field.wrong
-def sum_of_kernels(layers):
-    return sum(kernel for kernel, _ in layers)
+@same_block.wrong
+class StillOneBlock(Deep):
+    def __init__(self, n_chans, n_blocks):
+        super().__init__(n_chans, 1)
+        self.blocks.extend([self.blocks[0]] * (n_blocks - 1))
 
 
-@field.wrong
-def product_of_kernels(layers):
-    return int(np.prod([kernel for kernel, _ in layers]))
+@same_block.wrong
+class CopiesOfOneBlock(Deep):
+    def __init__(self, n_chans, n_blocks):
+        super().__init__(n_chans, 1)
+        self.blocks.extend([copy.deepcopy(self.blocks[0]) for _ in range(n_blocks - 1)])
 
 
-@field.wrong
-def last_layer_first(layers):
-    return receptive_field(layers[::-1])
+@same_block.wrong
+class HiddenInAList(nn.Module):
+    def __init__(self, n_chans, n_blocks):
+        super().__init__()
+        self.convs = [nn.Conv2d(n_chans, n_chans, 3, padding=1) for _ in range(n_blocks)]
+
+    def forward(self, x):
+        for conv in self.convs:
+            x = x + conv(x).relu()
+        return x
 
 
-@field.wrong
-def step_counts_for_its_own_layer(layers):
-    seen, step = 1, 1
-    for kernel, stride in layers:
-        step *= stride
-        seen += (kernel - 1) * step
-    return seen
+@same_block.wrong
+class WithoutTheSum(Deep):
+    def forward(self, x):
+        return self.blocks(x)
+
+
+@same_block.wrong
+class OneBlockTooMany(Deep):
+    def __init__(self, n_chans, n_blocks):
+        super().__init__(n_chans, n_blocks + 1)
+
+
+@same_block.wrong
+class UsesTheFirstOnly(Deep):
+    def forward(self, x):
+        for _ in self.blocks:
+            x = x + self.blocks[0](x)
+        return x
 
 
 # ---------------------------------------------------------------- 8.3
@@ -616,150 +666,160 @@ def always_a_half(x, p, training):
 
 # ---------------------------------------------------------------- 8.6
 
-residual = Exercise(
+folded = Exercise(
     "8.6",
-    title="A residual block of two",
+    title="Batch norm, folded away",
     difficulty=2,
-    minutes=20,
+    minutes=25,
     kind=BUILD,
     text="""
-    A residual block with two 3 × 3 convolutions: a class or function of the number of channels that gives
-    an `nn.Module`, which computes input + conv(ReLU(conv(input))), and nothing else. Height and width stay.
+    In evaluation mode, batch norm multiplies each channel by one number and adds another. A convolution can do
+    that by itself. `fold` gets a convolution and the `nn.BatchNorm2d` behind it, and returns one `nn.Conv2d` that
+    answers as the two did in evaluation mode. The two themselves shall stay as they are. Kernel sizes, strides
+    and paddings differ; the convolution may have a bias or none.
     """,
     stub='''
-    def residual_block(channels):
-        """Returns an nn.Module, (N, channels, H, W) -> (N, channels, H, W)."""
+    def fold(conv, norm):
+        """conv: nn.Conv2d, norm: nn.BatchNorm2d, trained. Returns an nn.Conv2d, as norm(conv(x)) in eval mode."""
         raise NotImplementedError("your turn")
     ''',
     hints=(
-        "The addition needs equal shapes. Which argument of `nn.Conv2d` keeps height and width?",
-        "A small class: two convolutions with `padding=1` in `__init__`, one line in `forward`.",
-        "`return x + self.conv2(torch.relu(self.conv1(x)))`",
+        "Write down what batch norm does to one channel in use, and sort it into a factor and an offset.",
+        "The factor is weight / sqrt(running_var + eps). It goes to all weights of that output channel, and to "
+        "the bias, from which the running mean is taken off first.",
+        "`factor = norm.weight / (norm.running_var + norm.eps).sqrt()`; weights times "
+        "`factor[:, None, None, None]`; bias `(bias - norm.running_mean) * factor + norm.bias`.",
     ),
     why="""
-    With all weights at zero, the block hands its input through: a stack of such blocks starts as something
-    harmless, and each has to learn only what to change. The gradient has a way around every convolution,
-    too.
+    This is done to nearly every network with batch norm before it is put to use: one layer less to compute, and
+    the same answers. It also shows why a convolution in front of batch norm needs no bias: the mean that is
+    taken off takes the bias with it.
     """,
 )
 
 
-@residual.check
-def check_residual(answer):
-    for channels in (1, 2, 5):
-        with case(f"channels = {channels}"):
-            block = answer(channels)
-            expect(isinstance(block, nn.Module), "an nn.Module is wanted.")
-            x = torch.randn(2, channels, 6, 5)
-            got = block(x)
-            expect(got.shape == x.shape, f"an input {tuple(x.shape)} came out as {tuple(got.shape)}.")
-            shapes = [tuple(p.shape) for p in block.parameters() if p.ndim == 4]
-            wanted = [(channels, channels, 3, 3)] * 2
-            expect(shapes == wanted, f"it should have kernels of the shapes {wanted}; it has {shapes}.")
+def _trained_pair(inputs, outputs, bias=True, **options):
+    conv = nn.Conv2d(inputs, outputs, bias=bias, **options)
+    norm = nn.BatchNorm2d(outputs, eps=0.05)
+    with torch.no_grad():
+        norm.weight.copy_(torch.rand(outputs) + 0.5)
+        norm.bias.copy_(torch.randn(outputs))
+        norm.running_mean.copy_(torch.randn(outputs))
+        norm.running_var.copy_(torch.rand(outputs) * 3 + 0.1)
+    return conv, norm.eval()
+
+
+@folded.check
+def check_folded(answer):
+    for inputs, outputs, options in (
+        (1, 1, {"kernel_size": 1}),
+        (1, 1, {"kernel_size": 1, "bias": False}),
+        (2, 2, {"kernel_size": 3, "padding": 1}),
+        (2, 3, {"kernel_size": 3, "bias": False}),
+        (3, 2, {"kernel_size": (3, 2), "padding": (1, 0), "stride": 2}),
+        (3, 3, {"kernel_size": 5, "stride": (1, 2)}),
+    ):
+        conv, norm = _trained_pair(inputs, outputs, **options)
+        before = [copy.deepcopy(module.state_dict()) for module in (conv, norm)]
+        x = torch.randint(-3, 4, (2, inputs, 6, 7)).float()
+        with case(f"{conv}, and batch norm"):
             with torch.no_grad():
-                for parameter in block.parameters():
-                    parameter.zero_()
-            same(block(x), x, "the output with all weights at zero")
-            # A kernel with a single 1 in its middle hands its channel through; biases stay at zero.
-            kernels = [p for p in block.parameters() if p.ndim == 4]
-            for first, second in ((1.0, 1.0), (-1.0, 1.0), (1.0, -2.0), (-1.0, -2.0)):
-                with torch.no_grad():
-                    for weight, value in zip(kernels, (first, second)):
-                        weight.zero_()
-                        weight[range(channels), range(channels), 1, 1] = value
-                options = [x + b * torch.relu(a * x) for a, b in ((first, second), (second, first))]
-                words = (
-                    f"the output, with {first:g} and {second:g} in the middle of the kernels and 0 elsewhere,"
-                )
-                if not torch.allclose(block(x), options[1], atol=1e-5):  # declared in the other order
-                    same(block(x), options[0], words)
+                wanted = copy.deepcopy(norm).eval()(conv(x))
+            one = answer(conv, norm)
+            expect(type(one) is nn.Conv2d, f"an nn.Conv2d is wanted, not {type(one).__name__}.")
             with torch.no_grad():
-                for weight in kernels:
-                    weight.zero_()
-                    weight[range(channels), range(channels), 0, 2] = 1
-            moved = F.pad(x, (1, 1, 1, 1))[..., :-2, 2:].relu()
-            same(block(x), x + F.pad(moved, (1, 1, 1, 1))[..., :-2, 2:], "the output with kernels that shift")
+                same(one(x), wanted, "what the one convolution answers")
+            for module, state in zip((conv, norm), before):
+                changed = [k for k, v in module.state_dict().items() if not torch.equal(v, state[k])]
+                expect(not changed, f"{type(module).__name__}'s {', '.join(changed)} changed.")
 
 
-class TwoConvolutions(nn.Module):
-    def __init__(self, channels):
-        super().__init__()
-        self.conv1 = nn.Conv2d(channels, channels, kernel_size=3, padding=1)
-        self.conv2 = nn.Conv2d(channels, channels, kernel_size=3, padding=1)
-
-    def forward(self, x):
-        return x + self.conv2(torch.relu(self.conv1(x)))
-
-
-residual.solution(TwoConvolutions)
+@folded.solution
+def fold(conv, norm):
+    factor = norm.weight / (norm.running_var + norm.eps).sqrt()
+    bias = 0 if conv.bias is None else conv.bias
+    one = nn.Conv2d(conv.in_channels, conv.out_channels, conv.kernel_size, conv.stride, conv.padding)
+    with torch.no_grad():
+        one.weight.copy_(conv.weight * factor[:, None, None, None])
+        one.bias.copy_((bias - norm.running_mean) * factor + norm.bias)
+    return one
 
 
-class _Around(nn.Module):
-    def __init__(self, *inner):
-        super().__init__()
-        self.inner = nn.Sequential(*inner)
-
-    def forward(self, x):
-        return self.inner(x) + x
+@folded.right
+def by_pytorch(conv, norm):
+    return nn.utils.fusion.fuse_conv_bn_eval(copy.deepcopy(conv).eval(), copy.deepcopy(norm).eval())
 
 
-@residual.right
-def around_a_sequence(channels):
-    def conv():
-        return nn.Conv2d(channels, channels, 3, padding="same", bias=False)
-
-    return _Around(conv(), nn.ReLU(), conv())
-
-
-@residual.right
-class SecondDeclaredFirst(nn.Module):
-    def __init__(self, channels):
-        super().__init__()
-        self.last = nn.Conv2d(channels, channels, 3, padding=1)
-        self.first = nn.Conv2d(channels, channels, 3, padding=1)
-
-    def forward(self, x):
-        return self.last(self.first(x).clamp(min=0)).add(x)
+@folded.right
+def by_asking_batch_norm(conv, norm):
+    """What it answers to zero is the offset, and what it adds to that for one is the factor."""
+    asked = copy.deepcopy(norm).eval()
+    zero = torch.zeros(1, conv.out_channels, 1, 1)
+    offset = asked(zero).flatten()
+    factor = asked(zero + 1).flatten() - offset
+    one = copy.deepcopy(conv)
+    one.weight = nn.Parameter((conv.weight.flatten(1).T * factor).T.view_as(conv.weight).detach())
+    bias = torch.zeros_like(offset) if conv.bias is None else conv.bias
+    one.bias = nn.Parameter((bias * factor + offset).detach())
+    return one
 
 
-def _conv(channels, size=3):
-    return nn.Conv2d(channels, channels, size, padding=size // 2)
+@folded.wrong
+def forgets_the_bias_of_the_convolution(conv, norm):
+    bare = copy.deepcopy(conv)
+    bare.bias = None
+    return fold(bare, norm)
 
 
-@residual.wrong
-def without_the_way_around(channels):
-    return nn.Sequential(_conv(channels), nn.ReLU(), _conv(channels))
+@folded.wrong
+def forgets_the_running_mean(conv, norm):
+    centred = copy.deepcopy(norm)
+    centred.running_mean.zero_()
+    return fold(conv, centred)
 
 
-@residual.wrong
-def without_relu(channels):
-    return _Around(_conv(channels), _conv(channels))
+@folded.wrong
+def forgets_eps(conv, norm):
+    exact = copy.deepcopy(norm)
+    exact.eps = 0.0
+    return fold(conv, exact)
 
 
-@residual.wrong
-def kernels_of_one_and_five(channels):
-    return _Around(_conv(channels, 1), nn.ReLU(), _conv(channels, 5))
+@folded.wrong
+def divides_by_the_variance(conv, norm):
+    squared = copy.deepcopy(norm)
+    squared.running_var.copy_((norm.running_var + norm.eps) ** 2 - norm.eps)
+    return fold(conv, squared)
 
 
-@residual.wrong
-def relu_at_the_end_too(channels):
-    return nn.Sequential(_Around(_conv(channels), nn.ReLU(), _conv(channels)), nn.ReLU())
+@folded.wrong
+def forgets_the_learned_two(conv, norm):
+    bare = copy.deepcopy(norm)
+    nn.init.ones_(bare.weight)
+    nn.init.zeros_(bare.bias)
+    return fold(conv, bare)
 
 
-@residual.wrong
-def another_activation(channels):
-    return _Around(_conv(channels), nn.LeakyReLU(0.1), _conv(channels))
+@folded.wrong
+def kernel_of_the_chapter(conv, norm):
+    one = nn.Conv2d(conv.in_channels, conv.out_channels, kernel_size=3, padding=1)
+    if conv.kernel_size == (3, 3):
+        with torch.no_grad():
+            one.weight.copy_(fold(conv, norm).weight)
+            one.bias.copy_(fold(conv, norm).bias)
+    return one
 
 
-@residual.wrong
-def without_padding(channels):
-    return _Around(nn.Conv2d(channels, channels, 3), nn.ReLU(), nn.Conv2d(channels, channels, 3))
+@folded.wrong
+def changes_the_convolution_itself(conv, norm):
+    one = fold(conv, norm)
+    conv.weight.data, conv.bias = one.weight.data, one.bias
+    return conv
 
 
-@residual.wrong
-def the_same_kernel_twice(channels):
-    conv = _conv(channels)
-    return _Around(conv, nn.ReLU(), conv)
+@folded.wrong
+def two_layers_as_they_were(conv, norm):
+    return nn.Sequential(conv, norm)
 
 
 # ---------------------------------------------------------------- 8.7

@@ -48,6 +48,13 @@ def with_border(pixels: torch.Tensor, border: int = BORDER) -> torch.Tensor:
     return pixels[:, rows][:, :, columns].contiguous()
 
 
+def windows_of(bordered: torch.Tensor, border: int = BORDER) -> torch.Tensor:
+    """Every window of the original size, (N, moves, moves, H, W, 3), as a view of `with_border`'s result."""
+    height, width = (side - 2 * border for side in bordered.shape[1:3])
+    windows = bordered.unfold(1, height, 1).unfold(2, width, 1)  # (N, moves, moves, 3, H, W)
+    return windows.permute(0, 1, 2, 4, 5, 3)
+
+
 def cut(bordered: torch.Tensor, chosen: torch.Tensor, generator=None, border: int = BORDER) -> torch.Tensor:
     """The images `chosen` (B,), each moved by up to `border` pixels, half of them mirrored: (B, 3, H, W).
 
@@ -55,9 +62,7 @@ def cut(bordered: torch.Tensor, chosen: torch.Tensor, generator=None, border: in
     copies a whole batch of windows. The first half of the batch is mirrored, which is random enough where
     `chosen` comes in random order.
     """
-    height, width = (side - 2 * border for side in bordered.shape[1:3])
-    windows = bordered.unfold(1, height, 1).unfold(2, width, 1)  # (N, moves, moves, 3, H, W)
-    windows = windows.permute(0, 1, 2, 4, 5, 3)  # (N, moves, moves, H, W, 3)
+    windows = windows_of(bordered, border)
     move = torch.randint(2 * border + 1, (2, len(chosen)), generator=generator).to(bordered.device)
     images = windows[chosen, move[0], move[1]]  # (B, H, W, 3)
     half = len(chosen) // 2

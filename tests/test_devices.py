@@ -17,7 +17,7 @@ from torch.overrides import TorchFunctionMode
 from p1ch2 import captioner, classifier, depth, efficientnet, gan
 from p1ch6.network import make_network
 from p1ch7.training import accuracy
-from p1ch8 import fast
+from p1ch8 import fast, race
 from p1ch8 import model as convnets
 from p1ch8.designs import DESIGNS
 from p2ch11 import training as training11
@@ -102,9 +102,15 @@ NETWORKS = {
     MalignancyModel: (MalignancyModel, CROP),
     convnets.Net: (convnets.Net, TINY),
     convnets.NetPoolFirst: (convnets.NetPoolFirst, TINY),
+    convnets.NetWidth: (convnets.NetWidth, TINY),
     convnets.NetDropout: (convnets.NetDropout, TINY),
     convnets.NetBatchNorm: (convnets.NetBatchNorm, TINY),
+    convnets.NetDepth: (convnets.NetDepth, TINY),
+    convnets.NetRes: (convnets.NetRes, TINY),
     convnets.ResBlock: (lambda: convnets.ResBlock(3), TINY),
+    convnets.Stack: (lambda: convnets.Stack(skip=True, kaiming=True), TINY),
+    race.FlatConv2d: (lambda: race.FlatConv2d(3, 8), TINY),
+    race.SpeedNet: (race.SpeedNet, TINY),
     convnets.NetResDeep: (convnets.NetResDeep, TINY),
     classifier.ResidualBlock: (lambda: classifier.ResidualBlock(3, 8, 2), TINY),
     classifier.AnimalNet: (lambda: classifier.AnimalNet(5), (2, 3, 64, 64)),
