@@ -289,4 +289,9 @@ CLAIMS = [
         ),
         [_with(baseline={"validation": 0.76})],
     ),
+    Claim(
+        "It gets there in a small part of the twelve epochs.",
+        lambda v: v["n_epochs_needed"] <= 4 and v["raced_accuracy"] >= v["target"],
+        [{"n_epochs_needed": 9}, {"raced_accuracy": 0.5}],
+    ),
 ]
