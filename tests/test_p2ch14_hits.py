@@ -5,12 +5,14 @@ import math
 import re
 from types import SimpleNamespace
 
+import nbformat
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import logit
 
+from commands.notebooks import NOTEBOOKS
 from p2ch10.dsets import CandidateInfoTuple
 from p2ch14 import check_nodule_fp_rate, main_job, nodule_analysis, scoring
 from p2ch14.findings import Finding, ScanResult
@@ -159,6 +161,23 @@ def test_the_false_positive_check_passes_as_many_as_validation_counts(lists, mon
     app.segmentCt = app.clusterSegmentationOutput = lambda *args: None
     monkeypatch.setattr(check_nodule_fp_rate, "getCt", lambda uid: uid)
     assert app.main()["passed"] == 4
+
+
+def test_the_notebooks_own_rule_counts_the_same():
+    (path,) = NOTEBOOKS.glob("p2ch14_*.ipynb")
+    names = {"np": np}
+    for cell in nbformat.read(path, as_version=4).cells:
+        if cell.cell_type == "code" and re.search(r"^def (match|match_and_score)\(", cell.source, re.M):
+            functions = re.split(r"\n\n\n(?=[a-z])", cell.source)
+            exec("\n\n\n".join(part for part in functions if not part.startswith("for ")), names)
+    for threshold in (0.5, 0.65, 0.92):
+        for result in RESULTS:
+            spared = IRRELEVANT.get(result.series_uid, ())
+            arguments = (result.findings, TRUTH[result.series_uid], threshold)
+            np.testing.assert_array_equal(
+                names["match_and_score"](*arguments, irrelevant=spared),
+                match_and_score(*arguments, irrelevant=spared),
+            )
 
 
 def test_readme_and_model_card_tell_the_same_counts():

@@ -1,0 +1,253 @@
+"""Chapter 14's claims: what its notebook says, held against what its cells computed."""
+
+import numpy as np
+
+from util.claims import Claim
+
+
+def _holds_zero(comparison):
+    return comparison[2] <= 0 <= comparison[3]
+
+
+CLAIMS = [
+    Claim(
+        "In the first split every scan is on both sides.",
+        lambda v: v["on_both_sides"] == len(v["scans"]),
+        [{"on_both_sides": 12}],
+    ),
+    Claim(
+        "In the second, one newcomer moves more than a third of the scans",
+        lambda v: 1 / 3 < v["moved"] / len(v["scans"]) < 0.45,
+        [{"moved": 0}, {"moved": 40}],
+    ),
+    Claim(
+        "whether a scan is held out depends on its series UID alone",
+        lambda v: v["moved_by_hash"] == 0 and v["same_split"],
+        [{"moved_by_hash": 3}, {"same_split": False}],
+    ),
+    Claim(
+        "The two agree on more than 99.9 percent of the voxels.",
+        lambda v: v["same_voxels"] > 0.999 and v["fast_a"].any(),
+        [{"same_voxels": 0.997}],
+    ),
+    Claim(
+        "As marked, the two things and the vessel between them are one island",
+        lambda v: v["island_counts"]["as marked"] == 2,
+        [{"island_counts": {"as marked": 3, "after an erosion": 2}}],
+    ),
+    Claim(
+        "But the flat thing, all surface, is gone.",
+        lambda v: v["small"][5:7, 2:6].all() and not v["islands"]["after an erosion"][5:7, 2:6].any(),
+        [{"islands": {"after an erosion": np.ones((8, 16), dtype=bool)}}],
+    ),
+    Claim(
+        "The package's way erode finds the same centres.",
+        lambda v: v["farthest"] < 1e-3 and len(v["eroded"]) == len(v["package_eroded"]) > 5,
+        [{"farthest": 0.3}, {"eroded": []}],
+    ),
+    Claim(
+        "Splitting proposes three quarters more candidates, and hits nodules that the erosion loses.",
+        lambda v: (
+            1.6 < sum(map(len, v["groups"]["split"])) / sum(map(len, v["groups"]["erode"])) < 1.9
+            and any(
+                split and not erode
+                for split, erode in zip(v["grouped_hits"]["split"], v["grouped_hits"]["erode"])
+            )
+            and sum(v["grouped_hits"]["split"]) > sum(v["grouped_hits"]["erode"])
+        ),
+        [{"grouped_hits": {"split": [True], "erode": [True]}}, {"groups": {"split": [[1]], "erode": [[1]]}}],
+    ),
+    Claim(
+        "Half, and not one as first planned, because of a look at the one real scan",
+        lambda v: 0.8 < v["threshold"] < 0.9,
+        [{"threshold": 0.6045}],
+    ),
+    Claim(
+        "The naive count says that in the first scan both nodules were found.",
+        lambda v: v["naive"][0][0] == 2 and np.isfinite(v["hand_judged"][0][0]).sum() == 1,
+        [{"naive": [(1, 3), (1, 1)]}, {"hand_judged": [([0.9, 0.9], []), ([0.4], [])]}],
+    ),
+    Claim(
+        "In scan 1 the mark at 6 mm misses a nodule of radius 5, however sure it is; the doubtful one hits.",
+        lambda v: v["hand_judged"][1] == ([0.40], [0.85]),
+        [{"hand_judged": [([0.9], []), ([0.85], [0.4])]}],
+    ),
+    Claim(
+        "The surest mark, 0.95, hits: a third of the nodules, no false positive. At 0.85 a false one comes, at 0.60 "
+        "another, at 0.40 the second hit.",
+        lambda v: (
+            [x.tolist() for x in v["froc"](v["hand_judged"])]
+            == [[0, 0, 0.5, 1, 1], [0, 1 / 3, 1 / 3, 1 / 3, 2 / 3]]
+        ),
+        [{"hand_judged": [([0.95, 0.9], [0.6]), ([0.4], [0.85])]}],
+    ),
+    Claim(
+        "It does, to the last digit.",
+        lambda v: (
+            abs(v["cpm"](v["hand_judged"]) - v["hand_froc"].cpm) < 1e-12
+            and (v["hand_froc"].hits, v["hand_froc"].false_positives, v["hand_froc"].ignored) == (2, 2, 2)
+            and abs(v["cpm"](v["pipeline_judged"]) - v["official"].cpm) < 1e-9
+        ),
+        [{"hand_judged": [([0.95, 0.9], [0.6]), ([0.4], [0.85])]}],
+    ),
+    Claim(
+        "The package's table is the same, scan by scan.",
+        lambda v: all(np.array_equal(a, b) for a, b in zip(v["tables"], v["package_tables"], strict=True)),
+        [{"package_tables": [np.zeros((3, 4))] * 12}],
+    ),
+    Claim(
+        "of the nodules it filters out some, and of what is no nodule nearly everything",
+        lambda v: (
+            0 < v["table"][1:, 1].sum() < 0.2 * v["nodule_count"]
+            and v["rejected"] > 20 * v["false_positives"]
+        ),
+        [{"rejected": 100, "false_positives": 50}],
+    ),
+    Claim(
+        "Several times as many. Neither number is wrong",
+        lambda v: v["plain_false"] > 3 * v["false_positives"],
+        [{"plain_false": 10, "false_positives": 9}],
+    ),
+    Claim(
+        "with another dozen of patients, the curve might as well lie anywhere in it",
+        lambda v: v["cpm_high"] - v["cpm_low"] > 0.04 and v["cpm_low"] < v["official"].cpm < v["cpm_high"],
+        [{"cpm_low": 0.93, "cpm_high": 0.94}],
+    ),
+    Claim(
+        "The paired interval is much the narrower of the two",
+        lambda v: v["paired_high"] - v["paired_low"] < 0.7 * (v["unpaired_high"] - v["unpaired_low"]),
+        [{"paired_high": 0.4, "paired_low": -0.4}],
+    ),
+    Claim(
+        "On generated scans the pipeline finds nine nodules in ten at any rate; on real ones, at up to one false "
+        "positive per scan, half or fewer.",
+        lambda v: (
+            min(v["generated_at"]) >= 0.88
+            and v["real"]["fp_rates"][:3] == [0.25, 0.5, 1]
+            and max(v["real"]["sensitivities"][:3]) <= 0.5
+        ),
+        [{"generated_at": np.array([0.8, 0.9])}],
+    ),
+    Claim(
+        "Solid nodules are mostly found; of ground glass, of part-solid nodules and of what lies between, about half "
+        "or less",
+        lambda v: (
+            v["real"]["by_texture"]["solid"][0] > 0.8 * v["real"]["by_texture"]["solid"][1]
+            and all(
+                v["real"]["by_texture"][kind][0] < 0.5 * v["real"]["by_texture"][kind][1]
+                for kind in ("ground glass", "part solid", "between, 2")
+            )
+        ),
+        [
+            {
+                "real": {
+                    "by_texture": {
+                        "solid": [20, 33],
+                        "ground glass": [5, 11],
+                        "part solid": [2, 5],
+                        "between, 2": [3, 7],
+                    }
+                }
+            },
+            {
+                "real": {
+                    "by_texture": {
+                        "solid": [28, 33],
+                        "ground glass": [8, 11],
+                        "part solid": [2, 5],
+                        "between, 2": [3, 7],
+                    }
+                }
+            },
+        ],
+    ),  # fmt: skip
+    Claim(
+        "A ruler does remarkably well.",
+        lambda v: v["auc_diam"] > 0.88,
+        [{"auc_diam": 0.8}],
+    ),
+    Claim(
+        "In evaluation mode nothing moves.",
+        lambda v: v["drift"]["eval"] == 0 and v["drift"]["train"] > 0.01,
+        [{"drift": {"eval": 0.02, "train": 0.2}}, {"drift": {"eval": 0.0, "train": 0.0}}],
+    ),
+    Claim(
+        "Neither network beats the ruler on these nodules.",
+        lambda v: max(v["auc_finetune"], v["auc_modified"]) < v["auc_diam"],
+        [{"auc_modified": 0.94}],
+    ),
+    Claim(
+        "Letting the last block learn, too, moves the area by a few hundredths at most.",
+        lambda v: abs(v["auc_modified"] - v["auc_finetune"]) < 0.04,
+        [{"auc_modified": 0.85}],
+    ),
+    Claim(
+        "Over all nodules the intervals of both differences hold zero",
+        lambda v: all(_holds_zero(v["comparisons"][name, "all"]) for name in ("head", "head and last block")),
+        [
+            {
+                "comparisons": dict.fromkeys(
+                    [("head", "all"), ("head and last block", "all")], (0.95, 0.9, 0.02, 0.1)
+                )
+            }
+        ],
+    ),  # fmt: skip
+    Claim(
+        "Among pairs of equal size both networks come out ahead of it, with intervals that span half the scale and "
+        "more.",
+        lambda v: all(
+            network > ruler and high - low > 0.5
+            for (_, which), (network, ruler, low, high) in v["comparisons"].items()
+            if which == "equal size"
+        ),
+        [{"comparisons": {("head", "equal size"): (0.7, 0.55, 0.1, 0.2)}}],
+    ),
+    Claim(
+        "within a factor of 1.2 a ruler is still right in 0.68 of them",
+        lambda v: round(v["ruler_left"][1.2], 2) == 0.68 and v["ruler_left"][1.1] < v["ruler_left"][1.2],
+        [{"ruler_left": {1.2: 0.52, 1.1: 0.5}}],
+    ),
+    Claim(
+        "Within 1.1 little of it is left, and little else: 27 pairs.",
+        lambda v: v["equal_pairs"][1.1] == 27 and abs(v["ruler_left"][1.1] - 0.5) < 0.1,
+        [{"equal_pairs": {1.1: 59}}],
+    ),
+    Claim(
+        "On these dozen scans both come out above the ruler, and the intervals of both differences still hold zero",
+        lambda v: all(
+            v["comparisons"][name, "all"][0] > v["auc_diam"] and _holds_zero(v["comparisons"][name, "all"])
+            for name in ("shipped", "shipped, with size")
+        ),
+        [{"auc_diam": 0.97}],
+    ),
+    Claim(
+        "The package's paired bootstrap gives the same interval as ours.",
+        lambda v: np.allclose(v["oracle"].ci, v["comparisons"]["shipped, with size", "all"][2:], atol=2e-3),
+        [{"comparisons": {("shipped, with size", "all"): (0.9, 0.9, -0.05, 0.1)}}],
+    ),
+    Claim(
+        "The best coin looks a third better than chance, and is not better at all.",
+        lambda v: 0.63 < v["best_on_validation"].mean() < 0.7 and abs(v["best_on_test"].mean() - 0.5) < 0.01,
+        [{"best_on_validation": np.array([0.55])}, {"best_on_test": np.array([0.6])}],
+    ),
+    Claim(
+        "The interval of the difference says that on these scans it cannot be told from nothing.",
+        lambda v: v["mirror_low"] <= 0 <= v["mirror_high"],
+        [{"mirror_low": 0.01, "mirror_high": 0.02}],
+    ),
+    Claim(
+        "For a suspect or two the mirrors change the probability a good deal; for most, hardly.",
+        lambda v: np.median(v["moved_by_mirrors"]) < 0.06 and v["moved_by_mirrors"].max() > 0.15,
+        [{"moved_by_mirrors": np.array([0.2, 0.3])}, {"moved_by_mirrors": np.array([0.01, 0.02])}],
+    ),
+    Claim(
+        "it is a few scattered pixels, and the U-Net learns that ground glass is not worth marking",
+        lambda v: v["grown_truth"].mask.sum() < 0.1 * v["ball"].mask.sum(),
+        [{"grown_truth": type("Truth", (), {"mask": np.ones((30, 30, 30))})()}],
+    ),
+    Claim(
+        "its candidates stand in our lists as",
+        lambda v: 0 < len(v["others"]) - len(v["clear"]) < 0.2 * len(v["others"]),
+        [{"clear": []}],
+    ),
+]
