@@ -74,7 +74,7 @@ CLAIMS = [
         ],
     ),
     Claim(
-        "One label per 65 million numbers, and the reason for the label hides in less than a hundred of them.",
+        "One label per 65 million numbers, and the reason for the label hides in fewer than a hundred of them.",
         lambda v: 50 < v["nodule_voxels"] < 100 and v["scan_voxels"] // 10**6 == 65,
         [{"nodule_voxels": 400.0}, {"scan_voxels": 30_000_000}],
     ),
