@@ -114,7 +114,8 @@ CLAIMS = [
         [{"cpm_low": 0.93, "cpm_high": 0.94}],
     ),
     Claim(
-        "The paired interval is the narrower of the two: what both systems have in common cancels. Here it lies above zero",
+        "The paired interval is the narrower of the two: what both systems have in common cancels. Here it lies above "
+        "zero",
         lambda v: (
             v["paired_high"] - v["paired_low"] < 0.85 * (v["unpaired_high"] - v["unpaired_low"])
             and v["paired_low"] > 0
