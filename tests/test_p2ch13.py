@@ -209,7 +209,7 @@ def test_grown_boxes_agree_with_the_generators_exact_masks():
             agreement.append((grown & exact).sum() / (grown | exact).sum())
             is_too_large.append(grown.sum() > exact.sum())
     assert len(agreement) >= 50
-    assert 0.48 < np.mean(agreement) < 0.6
+    assert 0.45 < np.mean(agreement) < 0.65
     assert np.mean(is_too_large) > 0.7
 
 
