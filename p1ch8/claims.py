@@ -1,5 +1,7 @@
 """Chapter 8's claims: what its notebook says, held against what its cells computed and what it read from records."""
 
+import itertools
+
 import torch
 
 from util.claims import Claim
@@ -293,5 +295,24 @@ CLAIMS = [
         "It gets there in a small part of the twelve epochs.",
         lambda v: v["n_epochs_needed"] <= 4 and v["raced_accuracy"] >= v["target"],
         [{"n_epochs_needed": 9}, {"raced_accuracy": 0.5}],
+    ),
+    Claim(
+        "The sizes differ from seed to seed, but not so much that two of the four would meet.",
+        lambda v: all(
+            max(v["first_by_seed"][low]) < min(v["first_by_seed"][high])
+            for low, high in itertools.pairwise(
+                ("plain, default", "plain, kaiming", "skip, default", "skip, kaiming")
+            )
+        ),
+        [
+            {
+                "first_by_seed": {
+                    "plain, default": [1e-11],
+                    "plain, kaiming": [1e-2, 5.0],
+                    "skip, default": [2.0, 40.0],
+                    "skip, kaiming": [800.0],
+                }
+            }
+        ],
     ),
 ]
