@@ -61,6 +61,23 @@ def _(image):
     return [-best[1], -best[2]]
 
 
+@brightest_pixel.right
+def row_of_the_brightest_row_first(image):
+    row = int(image.amax(1).argmax())
+    return row, int(image[row].argmax())
+
+
+@brightest_pixel.wrong
+def smallest_row_and_smallest_column(image):
+    return (image == image.max()).nonzero().amin(0)
+
+
+@brightest_pixel.wrong
+def column_by_column(image):
+    column = int(image.amax(0).argmax())
+    return int(image[:, column].argmax()), column
+
+
 brightest_pixel.wrong(lambda image: image.argmax())
 brightest_pixel.wrong(lambda image: divmod(image.argmax().item(), 16))
 brightest_pixel.wrong(lambda image: divmod(image.argmax().item(), image.shape[1])[::-1])
@@ -197,6 +214,11 @@ def _(f, x):
 def _(f, x):
     x = x.clone().requires_grad_()
     return torch.autograd.grad(f(x), x)[0]
+
+
+@slope.right
+def by_a_step_into_the_complex_plane(f, x):
+    return f(torch.complex(x, torch.tensor(1e-20, dtype=x.dtype))).imag / 1e-20
 
 
 slope.wrong(lambda f, x: f(x + 1.0) - f(x))
@@ -672,6 +694,38 @@ class _ByTensor(_ByTuples):
         super().__init__(torch.as_tensor(value).double(), torch.as_tensor(slope).double())
 
 
+class _ByMatrices:
+    """A number and its slope as the matrix [[value, slope], [0, value]]: products of those obey the product rule."""
+
+    def __init__(self, value, slope):
+        self.matrix = torch.tensor([[value, slope], [0.0, value]], dtype=torch.float64)
+
+    value, slope = (property(lambda self, place=place: self.matrix[0, place]) for place in (0, 1))
+
+    def _of(self, matrix):
+        result = _ByMatrices(0.0, 0.0)
+        result.matrix = matrix
+        return result
+
+    def _other(self, other):
+        return other.matrix if isinstance(other, _ByMatrices) else other * torch.eye(2, dtype=torch.float64)
+
+    def __add__(self, other):
+        return self._of(self.matrix + self._other(other))
+
+    def __sub__(self, other):
+        return self._of(self.matrix - self._other(other))
+
+    def __rsub__(self, other):
+        return self._of(self._other(other) - self.matrix)
+
+    def __mul__(self, other):
+        return self._of(self.matrix @ self._other(other))
+
+    __radd__, __rmul__ = __add__, __mul__
+
+
+dual.right(_ByMatrices)
 dual.right(_ByTuples)
 dual.right(_ByTensor)
 
@@ -720,5 +774,22 @@ def _parts(other):
     return getattr(other, "value", other), getattr(other, "slope", 0)
 
 
-for _mistaken in (_SlopesMultiply, _ConstantsMove, _SubtractsBackwards, _ForgetsTheSpeed, _OnlyFromTheRight):
+class _AddsInPlace(_ByTuples):
+    def _with(self, other, operation):
+        return _AddsInPlace(*operation(self.value, self.slope, *_parts(other)))
+
+    def __add__(self, other):
+        value, slope = _parts(other)
+        self.value, self.slope = self.value + value, self.slope + slope
+        return self
+
+
+for _mistaken in (
+    _SlopesMultiply,
+    _ConstantsMove,
+    _SubtractsBackwards,
+    _ForgetsTheSpeed,
+    _OnlyFromTheRight,
+    _AddsInPlace,
+):
     dual.wrong(_mistaken)

@@ -242,6 +242,27 @@ def forgets_the_batch(image):
     return prepared(image)[0]
 
 
+@prepare_photo.right
+def with_the_transforms_of_another_network(image):
+    return models.ResNet50_Weights.IMAGENET1K_V1.transforms()(image)[None]
+
+
+@prepare_photo.wrong
+def with_transforms_that_resize_to_232(image):
+    return models.ResNet50_Weights.IMAGENET1K_V2.transforms()(image)[None]
+
+
+@prepare_photo.wrong
+def blue_first(image):
+    return prepared(image).flip(1)
+
+
+@prepare_photo.wrong
+def upper_left_instead_of_the_middle(image):
+    pixels = v2.functional.resize(v2.functional.pil_to_tensor(image), [256])[:, :224, :224].float() / 255
+    return ((pixels - MEAN) / STD)[None]
+
+
 @prepare_photo.wrong
 def knows_only_chelsea(image):
     return prepared(Image.fromarray(data.chelsea()))
@@ -323,6 +344,18 @@ def _(state):
     for name in state:
         renamed[re.sub(r"^module\.", "", name)] = state[name].clone()
     return renamed
+
+
+@unwrap.right
+def with_pytorchs_own_on_a_copy(state):
+    state = dict(state)
+    nn.modules.utils.consume_prefix_in_state_dict_if_present(state, "module.")
+    return state
+
+
+@unwrap.wrong
+def cuts_at_the_first_module_wherever_it_is(state):
+    return {name.partition("module.")[2] or name: value for name, value in state.items()}
 
 
 @unwrap.wrong
@@ -459,6 +492,18 @@ def _looks(network, batch, other, join):
 @two_looks.wrong
 def averages_the_scores(network, batch):
     return _looks(network, batch, batch.flip(3), lambda a, b: ((a + b) / 2).softmax(1))
+
+
+@two_looks.wrong
+def mirrors_the_colours(network, batch):
+    return _looks(network, batch, torch.fliplr(batch), lambda a, b: (a.softmax(1) + b.softmax(1)) / 2)
+
+
+@two_looks.wrong
+def averages_the_logarithms(network, batch):
+    return _looks(
+        network, batch, batch.flip(3), lambda a, b: ((a.log_softmax(1) + b.log_softmax(1)) / 2).exp()
+    )
 
 
 @two_looks.wrong

@@ -163,6 +163,11 @@ def _(index, stride, offset):
     return [place][0]
 
 
+@address.right
+def by_asking_a_view(index, stride, offset):
+    return torch.arange(10**5).as_strided((20,) * len(index), stride, offset)[index]
+
+
 @address.wrong
 def forgets_the_offset(index, stride, offset):
     return sum(i * s for i, s in zip(index, stride))
@@ -269,6 +274,11 @@ def hard_coded_strides(signal, size):
 
 
 @windows.wrong
+def columns_step_by_one(signal, size):
+    return signal.as_strided((len(signal) - size + 1, size), (signal.stride(0), 1))
+
+
+@windows.wrong
 def hard_coded_offset(signal, size):
     step = signal.stride(0)
     return signal.as_strided((len(signal) - size + 1, size), (step, step), 0)
@@ -372,6 +382,16 @@ def _(a, b):
 @blend.right
 def _(a, b):
     return ((a.numpy().astype(int) + b.numpy()) // 2).astype(np.uint8)
+
+
+@blend.right
+def bit_by_bit(a, b):
+    return (a & b) + ((a ^ b) >> 1)
+
+
+@blend.wrong
+def adds_half_of_the_difference(a, b):
+    return a + (b - a) // 2
 
 
 @blend.wrong

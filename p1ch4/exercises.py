@@ -434,6 +434,12 @@ def _(labels):
 
 
 @one_hot_labels.wrong
+def one_column_is_enough_for_two(labels):
+    rows = one_hot_labels_solution(labels)
+    return rows[:, 1:] if rows.shape[1] == 2 else rows
+
+
+@one_hot_labels.wrong
 def columns_from_zero_on(labels):
     return F.one_hot(labels - min(labels.min(), 0))
 
@@ -689,6 +695,16 @@ def _(counts):
     return [[values[h - 1], values[h - 168]] for h in hours], [values[h] for h in hours]
 
 
+@with_the_past.right
+def rolled_and_cut(counts):
+    return torch.stack([counts.roll(1), counts.roll(168)], dim=1)[168:], counts[168:]
+
+
+@with_the_past.wrong
+def rolled_and_not_cut(counts):
+    return torch.stack([counts.roll(1), counts.roll(168)], dim=1), counts
+
+
 @with_the_past.wrong
 def gives_the_answer_away(counts):
     return torch.stack([counts[168:], counts[:-168]], 1), counts[168:]
@@ -818,6 +834,16 @@ def one_hot_hours(hours):
 
 
 @clock.wrong
+def the_bits_of_the_hour(hours):
+    return torch.stack([hours >> bit & 1 for bit in range(4)], dim=1).float()
+
+
+@clock.wrong
+def quarters_of_the_day(hours):
+    return F.one_hot(hours.long() // 6, 4).float()
+
+
+@clock.wrong
 def once_round_the_dial(hours):
     angle = hours / 24 * 2 * torch.pi
     return torch.stack([angle.sin(), angle.cos()], dim=1)
@@ -899,17 +925,17 @@ def check_fewest(answer):
     def letters(count, kinds):
         return "".join("abcd"[i] for i in torch.randint(kinds, (count,)).tolist())
 
-    cuts = list(_small_cuts())
+    def drawn():
+        for length in range(6, 14):
+            for _ in range(12):
+                pieces = {letters(size, 3) for size in (2, 2, 3, 3, 4, 5)}
+                yield letters(length, 3 + length % 2), pieces
+
     english = {"un", "fair", "air", "ness", "unf", "ine", "in", "ess", "airn", "est", "low", "lowe"}
-    cuts += [
-        (word, english) for word in ("low", "lowest", "fair", "unfair", "unfairness", "fines", "théâtre")
-    ]
-    cuts += [("aababaa", {"aa", "aba"}), ("aabacaabaca", {"aa", "aba", "aca", "baca"})]
-    for length in range(6, 14):
-        for _ in range(12):
-            pieces = {letters(size, 3) for size in (2, 2, 3, 3, 4, 5)}
-            cuts.append((letters(length, 3 + length % 2), pieces))
-    for word, vocabulary in cuts:
+    words = ("low", "lowest", "fair", "unfair", "unfairness", "fines", "théâtre")
+    chosen = [*((word, english) for word in words), ("aababaa", {"aa", "aba"})]
+    chosen.append(("aabacaabaca", {"aa", "aba", "aca", "baca"}))
+    for word, vocabulary in itertools.chain(_small_cuts(), chosen, drawn()):
         with case(word=word, vocabulary=sorted(vocabulary)):
             got = answer(word, set(vocabulary))
             expect(

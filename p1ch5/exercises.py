@@ -152,6 +152,14 @@ def in_numpy(t_u, t_c, w, b):
     return np.stack([t_u.numpy(), np.ones(len(t_u))]) @ (error / np.abs(error)) / len(t_u)
 
 
+@absolute.right
+def with_torch_func(t_u, t_c, w, b):
+    def loss(params):
+        return (params[0] * t_u + params[1] - t_c).abs().mean()
+
+    return torch.func.grad(loss)(torch.tensor([w, b]))
+
+
 @absolute.wrong
 def of_the_sum(t_u, t_c, w, b):
     sign = torch.sign(w * t_u + b - t_c)
@@ -281,6 +289,30 @@ def with_a_gradient_of_its_own(n_epochs, optimizer, params, t_u, t_c):
         (params.grad,) = torch.autograd.grad(loss, params)
         optimizer.step()
     return params
+
+
+@standstill.right
+def with_a_closure(n_epochs, optimizer, params, t_u, t_c):
+    def closure():
+        optimizer.zero_grad()
+        loss = ((params[0] * t_u + params[1] - t_c) ** 2).mean()
+        loss.backward()
+        return loss
+
+    for _ in range(n_epochs):
+        optimizer.step(closure)
+    return params
+
+
+@standstill.wrong
+def learns_on_a_copy(n_epochs, optimizer, params, t_u, t_c):
+    return train(n_epochs, optimizer, params.detach().clone().requires_grad_(), t_u, t_c)
+
+
+@standstill.wrong
+def zeroes_once_before_the_loop(n_epochs, optimizer, params, t_u, t_c):
+    optimizer.zero_grad()
+    return never_zeroes(n_epochs, optimizer, params, t_u, t_c)
 
 
 @standstill.wrong
@@ -685,6 +717,27 @@ def _normalized_by_training(t_u, t_c, train, val):
     return ((t_u[train] - mean) / std, t_c[train]), ((t_u[val] - mean) / std, t_c[val])
 
 
+@leak.right
+def with_random_split(t_u, t_c, held_out, generator):
+    sizes = [held_out, len(t_u) - held_out]
+    val, train = torch.utils.data.random_split(range(len(t_u)), sizes, generator=generator)
+    return _normalized_by_training(t_u, t_c, list(train), list(val))
+
+
+@leak.wrong
+def deviation_of_all(t_u, t_c, held_out, generator):
+    order = torch.randperm(len(t_u), generator=generator)
+    val, train = order[:held_out], order[held_out:]
+    mean, std = t_u[train].mean(), t_u.std()
+    return ((t_u[train] - mean) / std, t_c[train]), ((t_u[val] - mean) / std, t_c[val])
+
+
+@leak.wrong
+def trains_on_everything(t_u, t_c, held_out, generator):
+    order = torch.randperm(len(t_u), generator=generator)
+    return _normalized_by_training(t_u, t_c, order, order[:held_out])
+
+
 @leak.wrong
 def ignores_the_generator(t_u, t_c, held_out, generator):
     order = torch.randperm(len(t_u))
@@ -851,6 +904,40 @@ def least_squares_again_and_again_with_smaller_weights(t_u, t_c):
 
 def _line(t_u, t_c):
     return tuple(np.polyfit(t_u.double().numpy(), t_c.double().numpy(), 1))
+
+
+@robust.right
+def with_a_huber_loss(t_u, t_c):
+    mean, std = t_u.mean(), t_u.std()
+    layer, x = torch.nn.Linear(1, 1), ((t_u - mean) / std)[:, None]
+    optimizer = torch.optim.Adam(layer.parameters(), lr=0.5)
+    for step in range(400):
+        optimizer.param_groups[0]["lr"] = 0.5 if step < 300 else 0.05
+        optimizer.zero_grad()
+        torch.nn.functional.huber_loss(layer(x)[:, 0], t_c).backward()
+        optimizer.step()
+    w = layer.weight.item() / std
+    return torch.stack([w, layer.bias.detach()[0] - w * mean])
+
+
+@robust.wrong
+def level_at_the_median(t_u, t_c):
+    return 0.0, t_c.median()
+
+
+@robust.wrong
+def the_largest_error_as_small_as_possible(t_u, t_c):
+    """The loss that listens to the loudest reading alone."""
+    mean, std = t_u.mean(), t_u.std()
+    w, b = _line(t_u, t_c)
+    params = torch.tensor([w * std, b + w * mean], requires_grad=True)
+    optimizer = torch.optim.Adam([params], lr=0.3)
+    for _ in range(150):
+        optimizer.zero_grad()
+        (params[0] * (t_u - mean) / std + params[1] - t_c).abs().max().backward()
+        optimizer.step()
+    w, b = params.detach()
+    return w / std, b - w * mean / std
 
 
 @robust.wrong

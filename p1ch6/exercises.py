@@ -228,6 +228,14 @@ def the_network_of_the_chapter(sizes):
 
 
 @forgotten.wrong
+class ActivationBeforeEveryLayer(Deep):
+    def forward(self, x):
+        for layer in self.layers:
+            x = layer(x.tanh())
+        return x
+
+
+@forgotten.wrong
 class WithRectifiers(Deep):
     def forward(self, x):
         for layer in self.layers[:-1]:
@@ -324,6 +332,15 @@ def _with(weight, bias):
     with torch.no_grad():
         one.weight.copy_(weight)
         one.bias.copy_(bias)
+    return one
+
+
+@collapsed.right
+def by_derivative(first, second):
+    zeros = torch.zeros(first.in_features)
+    one = nn.Linear(first.in_features, second.out_features)
+    one.weight = nn.Parameter(torch.func.jacrev(lambda x: second(first(x)))(zeros).detach())
+    one.bias = nn.Parameter(second(first(zeros)).detach())
     return one
 
 
@@ -469,6 +486,13 @@ def without_the_minus(network):
     weight, bias, out = network[0].weight[:, 0], network[0].bias, network[2].weight[0]
     bends = (weight != 0) & (out != 0)
     return (bias[bends] / weight[bends]).sort().values
+
+
+@kinked.wrong
+def on_the_right_side_always(network):
+    weight, bias, out = network[0].weight[:, 0], network[0].bias, network[2].weight[0]
+    bends = (weight != 0) & (out != 0)
+    return (-bias[bends] / weight[bends].abs()).sort().values
 
 
 @kinked.wrong
@@ -643,6 +667,16 @@ def too_gentle(low, high):
 @hill.wrong
 def twice_as_high(low, high):
     return _hill(20.0, low, high, [1.0, -1.0])
+
+
+@hill.wrong
+def a_valley(low, high):
+    return _hill(20.0, low, high, [-0.5, 0.5], 1.0)
+
+
+@hill.wrong
+def half_a_unit_too_wide(low, high):
+    return _hill(20.0, low - 0.5, high + 0.5, [0.5, -0.5])
 
 
 @hill.wrong

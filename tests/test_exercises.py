@@ -472,6 +472,7 @@ def test_progress_lists_passed_tried_and_open(halving, clean_output, capsys):
     assert {path.name for path in clean_output.iterdir()} <= {"exercises.json", "exercises.json.lock"}
 
 
+@pytest.mark.slow
 def test_two_kernels_lose_nothing_of_each_other(clean_output):
     code = """if True:
         import sys
