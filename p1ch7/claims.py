@@ -96,8 +96,8 @@ CLAIMS = [
         ],
     ),
     Claim(
-        "First the one and then the other fails where a probability is too small for a float; both in one step "
-        "do not.",
+        "Softmax first and the logarithm afterwards fails where a probability is too small for a float; both in "
+        "one step does not.",
         lambda v: v["in_two_steps"].isinf().any() and abs(v["in_one_step"][0, 0].item() + 200) < 1,
         [
             {"in_two_steps": torch.tensor([[-200.0, 0.0]])},
