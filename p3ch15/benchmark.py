@@ -40,6 +40,7 @@ SERVERS = {
     "both": ("--numerics", "fast"),
 }
 CROPS = 32
+NPY = "application/octet-stream"
 # What must hold at many clients and at one.
 FASTER, COSTS = 5.0, 1.15
 LONE_WAITS_MS = 1.0
@@ -58,9 +59,14 @@ def bodies(count=CROPS) -> list[bytes]:
 
 
 @contextmanager
-def running(*options):
-    """Start `python -m p3ch15.server` on a free port; yields (port, process) and ends it with SIGTERM."""
+def running(*options, threads=None):
+    """Start `python -m p3ch15.server` on a free port; yields (port, process) and ends it with SIGTERM.
+
+    threads: on how many it computes; PyTorch chooses by default.
+    """
     environment = os.environ | {"PYTHONUNBUFFERED": "1"}
+    if threads:
+        environment["OMP_NUM_THREADS"] = str(threads)
     command = [sys.executable, "-m", "p3ch15.server", "--port", "0", *options]
     process = subprocess.Popen(command, cwd=PROJECT, env=environment, stdout=subprocess.PIPE, text=True)
     try:
@@ -84,16 +90,16 @@ def running(*options):
 class Client(threading.Thread):
     """Sends crops one after the other until `stop` is set; notes (when answered, seconds, status)."""
 
-    def __init__(self, port, crops, stop):
+    def __init__(self, port, crops, stop, headers):
         super().__init__(daemon=True)
-        self.port, self.crops, self.stop, self.answers = port, crops, stop, []
+        self.port, self.crops, self.stop, self.headers, self.answers = port, crops, stop, headers, []
 
     def run(self):
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         sent = 0
         while not self.stop.is_set():
             started = time.perf_counter()
-            connection.request("POST", "/predict", self.crops[sent % len(self.crops)])
+            connection.request("POST", "/predict", self.crops[sent % len(self.crops)], self.headers)
             response = connection.getresponse()
             response.read()
             ended = time.perf_counter()
@@ -102,14 +108,15 @@ class Client(threading.Thread):
         connection.close()
 
 
-def measure(port, process, clients, seconds, warm_up=1.0) -> dict:
+def measure(port, process, clients, seconds, warm_up=1.0, crops=None, headers=None) -> dict:
     """Requests per second and percentiles of their times with so many clients at once.
 
-    Also `cpu_ms`, the server's CPU time per request, which a busy machine disturbs less.
+    "low", "high": the fewest and the most requests per second in a third of that time. "cpu_ms": the server's
+    CPU time per request, which a busy machine disturbs less. crops, headers: what is sent, if not `bodies()`.
     """
-    crops, stop = bodies(), threading.Event()
+    crops, headers, stop = crops or bodies(), headers or {"Content-Type": NPY}, threading.Event()
     # Each client begins with another crop.
-    team = [Client(port, crops[n % CROPS :] + crops[: n % CROPS], stop) for n in range(clients)]
+    team = [Client(port, crops[n % CROPS :] + crops[: n % CROPS], stop, headers) for n in range(clients)]
     for client in team:
         client.start()
     time.sleep(warm_up)
@@ -123,11 +130,14 @@ def measure(port, process, clients, seconds, warm_up=1.0) -> dict:
     answers = [a for client in team for a in client.answers if began <= a[0] <= ended]
     if not answers:
         raise UserError(f"no request was answered within {seconds} s; give more --seconds")
+    thirds = np.histogram([a[0] for a in answers], 3, (began, ended))[0] / ((ended - began) / 3)
     times_ms = 1000 * np.array([a[1] for a in answers])
     p50, p95, p99 = (round(float(p), 2) for p in np.percentile(times_ms, (50, 95, 99)))
     return {
         "clients": clients,
         "per_second": round(len(answers) / (ended - began), 2),
+        "low": round(float(thirds.min()), 2),
+        "high": round(float(thirds.max()), 2),
         "p50_ms": p50,
         "p95_ms": p95,
         "p99_ms": p99,
@@ -152,7 +162,8 @@ def compare(clients=(1, 32), seconds=6.0, servers=SERVERS, show=print) -> dict:
 def _line(name, row):
     refused = f"  {row['refused']} refused" if row["refused"] else ""
     return (
-        f"{name:9} {row['clients']:3d} clients  {row['per_second']:7.1f} requests/s   "
+        f"{name:9} {row['clients']:3d} clients  {row['per_second']:7.1f} requests/s "
+        f"({row['low']:.1f}-{row['high']:.1f})   "
         f"p50 {row['p50_ms']:7.1f}  p95 {row['p95_ms']:7.1f}  p99 {row['p99_ms']:7.1f} ms   "
         f"CPU {row['cpu_ms']:6.1f} ms a request{refused}"
     )

@@ -1,6 +1,7 @@
 """Three ways to a smaller classifier, compared (chapter 15, "Improving efficiency").
 
     python -m p3ch15.efficiency            8 bits, pruning and a smaller design: size, latency, AUC
+    python -m p3ch15.efficiency --crops 1000 --json F    on more crops, and written to a file
     python -m p3ch15.efficiency --train    trains the smaller design again (minutes) into data/p3ch15
 
 All of it on generated patients.
@@ -8,6 +9,7 @@ All of it on generated patients.
 
 import argparse
 import copy
+import json
 import zlib
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,11 +22,13 @@ from p2ch11.training import load_weights
 from p2ch12.training import LunaTrainingApp
 from p3ch15.chatter import quiet
 from p3ch15.evaluation import (
+    Milliseconds,
     area,
     calibration_crops,
     evaluation_crops,
     in_batches,
     milliseconds,
+    on_threads,
     weights_bytes,
     zipped_bytes,
 )
@@ -109,7 +113,7 @@ class Variant:
     name: str
     kilobytes: float
     zipped_kilobytes: float
-    milliseconds: float
+    milliseconds: Milliseconds
     auc: float
 
 
@@ -157,26 +161,28 @@ def main(arguments=None):
     parser = argparse.ArgumentParser(prog="python -m p3ch15.efficiency", description=__doc__.splitlines()[0])
     parser.add_argument("--train", action="store_true", help="train the smaller design again first")
     parser.add_argument("--crops", type=int, default=300, help="held-out crops; all nodules are among them")
+    parser.add_argument("--threads", type=int, default=2, help="for PyTorch and onnxruntime")
     parser.add_argument("--json", help="also write the figures to this file")
     options = parser.parse_args(arguments)
     if options.train:
         train_small()
     crops, is_nodule = evaluation_crops(options.crops, nodules=10**6)
-    print(f"{len(crops)} held-out crops of generated patients, {int(is_nodule.sum())} of them nodules")
-    variants = compare(crops, is_nodule)
+    setting = {"crops": len(crops), "nodules": int(is_nodule.sum()), "threads": options.threads}
+    print("held-out, of generated patients: " + ", ".join(f"{count} {of}" for of, count in setting.items()))
+    with on_threads(options.threads):
+        variants = compare(crops, is_nodule)
     print_variants(variants)
     if options.json:
-        import json
-
+        record = setting | {"variants": [asdict(v) for v in variants]}
         with atomic_path(options.json) as temporary:
-            temporary.write_text(json.dumps([asdict(v) for v in variants], indent=1), encoding="utf-8")
+            temporary.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
 
 def print_variants(variants):
-    """The comparison as a table."""
-    print(f"{'':34} {'kB':>7} {'zipped':>7} {'ms a crop':>10} {'AUC':>7}")
+    """The comparison as a table; times as median (shortest-longest)."""
+    print(f"{'':34} {'kB':>7} {'zipped':>7} {'ms a crop':>20} {'AUC':>7}")
     for v in variants:
-        print(f"{v.name:34} {v.kilobytes:7.0f} {v.zipped_kilobytes:7.0f} {v.milliseconds:10.1f} {v.auc:7.4f}")
+        print(f"{v.name:34} {v.kilobytes:7.0f} {v.zipped_kilobytes:7.0f} {v.milliseconds:20.1f} {v.auc:7.4f}")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,10 @@
 """What a network is worth and what it costs: held-out crops, areas under the ROC curve, times, sizes."""
 
+import contextlib
+import statistics
 import time
 import zlib
+from typing import NamedTuple
 
 import torch
 
@@ -58,12 +61,36 @@ def zipped_bytes(model) -> int:
     return len(zlib.compress(b"".join(t.numpy().tobytes() for t in model.state_dict().values())))
 
 
-def milliseconds(run, crop, repeats=10) -> float:
-    """Median time of `run(crop)` over `repeats` calls, after two to warm up."""
+class Milliseconds(NamedTuple):
+    """The median of several times, and the shortest and the longest of them. `f"{ms:.1f}"` shows all three."""
+
+    median: float
+    low: float
+    high: float
+
+    def __format__(self, spec):
+        width, _, digits = spec.partition(".")
+        median, low, high = (f"{value:.{digits}}" for value in self)
+        return f"{f'{median} ({low}-{high})':>{width or 0}}"
+
+
+def milliseconds(run, crop, repeats=10) -> Milliseconds:
+    """How long `run(crop)` takes, over `repeats` calls, after two to warm up."""
     times = []
     with torch.inference_mode():
         for _ in range(repeats + 2):
             start = time.perf_counter()
             run(crop)
-            times.append(time.perf_counter() - start)
-    return 1e3 * sorted(times[2:])[repeats // 2]
+            times.append(1e3 * (time.perf_counter() - start))
+    return Milliseconds(statistics.median(times[2:]), min(times[2:]), max(times[2:]))
+
+
+@contextlib.contextmanager
+def on_threads(count):
+    """PyTorch computes on `count` threads inside, and on as many as before afterwards."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -3,6 +3,7 @@
     python -m p3ch15.export                       writes every export of every network to output/exports
     python -m p3ch15.export --network generator   of one network only
     python -m p3ch15.export --table               and checks the classifier's against PyTorch on 100 crops
+    python -m p3ch15.export --table --crops 1000 --json F    on more crops, and written to a file
 
 The table holds each file's size, how far its logits are from eager PyTorch's, the area under the ROC
 curve, and the time of one crop, on held-out crops of generated patients.
@@ -20,7 +21,15 @@ import torch
 
 from p3ch15 import native
 from p3ch15.efficiency import to_int8_onnx
-from p3ch15.evaluation import area, calibration_crops, evaluation_crops, in_batches, milliseconds
+from p3ch15.evaluation import (
+    Milliseconds,
+    area,
+    calibration_crops,
+    evaluation_crops,
+    in_batches,
+    milliseconds,
+    on_threads,
+)
 from p3ch15.formats import open_export, to_onnx, to_package, to_scripted, to_traced
 from p3ch15.mobile.pte import write_both
 from p3ch15.mobile.runtime import require_executorch
@@ -51,7 +60,7 @@ class Line:
     kilobytes: float
     logits_off: float
     auc_off: float
-    ms: float | None
+    ms: Milliseconds | None
     is_exact: bool
     limit_kilobytes: float | None = None
 
@@ -161,13 +170,13 @@ def logits_in_cpp(path, crops) -> torch.Tensor:
 
 
 def print_table(lines):
-    """The lines, with what each must keep to."""
-    print(f"{'export':25} {'file':29} {'KB':>6} {'logits off':>11} {'AUC off':>8} {'ms a crop':>10}  holds")
+    """The lines, with what each must keep to; times as median (shortest-longest)."""
+    print(f"{'export':25} {'file':29} {'KB':>6} {'logits off':>11} {'AUC off':>8} {'ms a crop':>18}  holds")
     for line in lines:
         time_ms = "" if line.ms is None else f"{line.ms:.1f}"
         print(
             f"{line.name:25} {line.file:29} {line.kilobytes:6.0f} {line.logits_off:11.1e} {line.auc_off:8.4f} "
-            f"{time_ms:>10}  {'yes' if line.holds else 'NO'}"
+            f"{time_ms:>18}  {'yes' if line.holds else 'NO'}"
         )
     print(
         f"float32: logits within {LOGITS_WITHIN:g} of eager PyTorch; others: AUC within {AUC_WITHIN}; "
@@ -181,6 +190,7 @@ def main(arguments=None):
     parser.add_argument("--network", action="append", help=f"one of {', '.join(NETWORKS)}; may be repeated")
     parser.add_argument("--table", action="store_true", help="measure the classifier's exports")
     parser.add_argument("--crops", type=int, default=100, help="held-out crops to measure on")
+    parser.add_argument("--threads", type=int, default=2, help="for PyTorch, onnxruntime and C++")
     parser.add_argument("--json", help="also write the table to this file")
     options = parser.parse_args(arguments)
     folder = Path(options.out or output_root() / "exports")
@@ -189,18 +199,23 @@ def main(arguments=None):
     if not (options.table or options.json):
         return 0
     crops, is_nodule = evaluation_crops(options.crops)
+    nodules = int(is_nodule.sum())
     print(
-        f"\n{len(crops)} held-out crops of generated patients, {torch.get_num_threads()} threads, "
-        f"{platform.machine()}"
+        f"\n{len(crops)} held-out crops of generated patients, {nodules} of them nodules; "
+        f"{options.threads} threads, {platform.machine()}"
     )
-    lines = measure(folder, crops, is_nodule)
+    with on_threads(options.threads):
+        lines = measure(folder, crops, is_nodule)
     print_table(lines)
     if options.json:
+        record = {
+            "crops": len(crops),
+            "nodules": nodules,
+            "threads": options.threads,
+            "exports": [asdict(line) | {"holds": line.holds} for line in lines],
+        }
         with atomic_path(options.json) as temporary:
-            temporary.write_text(
-                json.dumps([asdict(line) | {"holds": line.holds} for line in lines], indent=1),
-                encoding="utf-8",
-            )
+            temporary.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     return 0 if all(line.holds for line in lines) else 1
 
 

@@ -67,7 +67,8 @@ def to_package(network: Network, path, model=None, dtype=None) -> Path:
         built = temporary.with_suffix(".pt2")
         try:
             # The code around the kernels only calls them: optimizing it would double the time for nothing.
-            options = {"aot_inductor.compile_wrapper_opt_level": "O0"}
+            # More processes that compile would hold a PyTorch each.
+            options = {"aot_inductor.compile_wrapper_opt_level": "O0", "compile_threads": 1}
             torch._inductor.aoti_compile_and_package(
                 program, package_path=str(built), inductor_configs=options
             )

@@ -22,7 +22,7 @@ from util.errors import UserError, main_guard
 from util.paths import PROJECT, cache_root, shown
 
 SOURCES = PROJECT / "p3ch15" / "cpp"
-PROGRAMS = ("stripes", "classify", "train")
+PROGRAMS = ("stripes", "classify", "train", "generator")
 
 
 def missing_tools() -> list[str]:
@@ -32,16 +32,17 @@ def missing_tools() -> list[str]:
     return [name for name, path in found.items() if not path]
 
 
-def build() -> Path:
-    """Build the three programs unless they are there already; returns their folder.
+def build(*programs) -> Path:
+    """Build these programs, by default all, unless they are there already; returns their folder.
 
     Raises `UserError` with the compiler's last lines if it does not work out.
     """
+    programs = programs or PROGRAMS
     digest = hashlib.sha256(f"{torch.__version__} {torch.__path__[0]}".encode())
     for source in sorted(SOURCES.iterdir()):
         digest.update(source.read_bytes())
     folder = cache_root() / "cpp" / digest.hexdigest()[:12]
-    if all((folder / _file(name)).is_file() for name in PROGRAMS):
+    if all((folder / _file(name)).is_file() for name in programs):
         return folder
     missing = missing_tools()
     if missing:
@@ -58,8 +59,8 @@ def build() -> Path:
             f"-DTORCH_ROOT={Path(torch.__path__[0]).as_posix()}",
         ]
     )
-    # A compiler takes 1.3 GB for PyTorch's headers: two at once, not as many as there are cores.
-    _run(["cmake", "--build", folder, "--config", "Release", "--parallel", str(min(2, os.cpu_count() or 1))])
+    # A compiler takes 1.3 GB for PyTorch's headers: one at a time, however many cores there are.
+    _run(["cmake", "--build", folder, "--config", "Release", "--parallel", "1", "--target", *programs])
     return folder
 
 
@@ -83,7 +84,10 @@ def run(program, *arguments, threads=None) -> str:
         raise UserError(f"there is no program {program!r}; choose one of {', '.join(PROGRAMS)}")
     environment = dict(os.environ, OMP_NUM_THREADS=str(threads or torch.get_num_threads()))
     said = subprocess.run(
-        [str(build() / _file(program)), *map(str, arguments)], capture_output=True, text=True, env=environment
+        [str(build(program) / _file(program)), *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        env=environment,
     )
     if said.returncode:
         raise UserError(f"{program}: {said.stderr.strip().removeprefix('error: ') or said.returncode}")

@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
-from p1ch2.gan import to_pictures, to_signed
+from p1ch2.gan import ResNetGenerator, to_pictures, to_signed
 from p1ch2.measure import draw_four_legged
 from p3ch15 import native
 from p3ch15.evaluation import evaluation_crops
@@ -34,6 +34,22 @@ def test_the_generator_paints_in_cpp_what_it_paints_in_python(generator, tmp_pat
     assert painted.shape == wanted.shape
     assert np.abs(painted - wanted).max() <= 1  # one level of 255: a rounding at the edge
     assert np.abs(painted - picture[:, :60]).mean() > 3  # and it did paint
+
+
+def test_the_generator_written_in_cpp_paints_what_the_one_in_python_paints(generator, tmp_path):
+    """Layers of C++'s own, only the weights from Python, of two sizes."""
+    torch.manual_seed(1)
+    wide = to_traced(NETWORKS["generator"], tmp_path / "wide.pt", ResNetGenerator(ngf=8, n_blocks=1).eval())
+    picture = draw_four_legged(7, 1, striped=False).image
+    Image.fromarray(picture).save(tmp_path / "in.ppm")
+    for path in (generator, wide):
+        said = native.run("generator", path, tmp_path / "in.ppm", tmp_path / "out.ppm")
+        weights = sum(p.numel() for p in torch.jit.load(str(path)).parameters())
+        assert said.startswith(f"{weights} weights read, painted 64 x 64 pixels")
+        with torch.inference_mode():
+            wanted = to_pictures(torch.jit.load(str(path))(to_signed(picture[None])))[0].int().numpy()
+        painted = np.asarray(Image.open(tmp_path / "out.ppm")).astype(int)
+        assert np.abs(painted - wanted).max() <= 1
 
 
 @pytest.mark.slow
@@ -67,6 +83,7 @@ def test_a_network_is_trained_in_cpp_and_read_in_python(tmp_path):
         (("stripes", "{model}", "{short}", "out.ppm"), "ends too early"),
         (("classify", "{model}", "{text}", "logits.f32"), "does not hold whole samples"),
         (("train", "{text}", "{text}", "network.pt"), "does not hold whole samples"),
+        (("generator", "{text}", "{short}", "out.ppm"), "constants.pkl|failed|archive"),
     ],
 )
 def test_the_programs_say_what_is_wrong(arguments, words, generator, tmp_path):
@@ -78,7 +95,7 @@ def test_the_programs_say_what_is_wrong(arguments, words, generator, tmp_path):
 
 
 def test_an_unknown_program_and_a_missing_compiler(monkeypatch, tmp_path):
-    with pytest.raises(UserError, match="choose one of stripes, classify, train"):
+    with pytest.raises(UserError, match="choose one of stripes, classify, train, generator"):
         native.run("paint")
     monkeypatch.setenv("COURSE_CACHE", str(tmp_path))
     monkeypatch.setenv("PATH", str(tmp_path))

@@ -1,14 +1,25 @@
 """Chapter 15: what is exported computes what PyTorch computes, for any batch, and says so if it does not."""
 
+import json
 import subprocess
 import sys
+import time
 
 import pytest
 import torch
 
-from p3ch15 import export
+from p3ch15 import compiled, export
 from p3ch15.efficiency import pruned, small_model
-from p3ch15.evaluation import area, evaluation_crops, in_batches, weights_bytes, zipped_bytes
+from p3ch15.evaluation import (
+    Milliseconds,
+    area,
+    evaluation_crops,
+    in_batches,
+    milliseconds,
+    on_threads,
+    weights_bytes,
+    zipped_bytes,
+)
 from p3ch15.export import AUC_WITHIN, INT8_SHARE, LOGITS_WITHIN, Line, measure
 from p3ch15.formats import open_export, to_onnx, to_package, to_scripted, to_traced
 from p3ch15.native import missing_tools
@@ -48,6 +59,36 @@ def test_every_export_of_the_classifier_keeps_its_word(held_out, executed):
             assert line.limit_kilobytes is not None
             assert line.kilobytes <= line.limit_kilobytes, line
         assert line.holds
+
+
+@pytest.mark.parametrize(("name", "rows", "crops"), [("phone", 3, 1000)])
+def test_records_are_of_many_crops(name, rows, crops):
+    record = json.loads((PROJECT / "data" / "p3ch15" / f"{name}.json").read_text())
+    assert record["crops"] >= crops
+    assert record["nodules"] >= 50
+    (lines,) = (value for value in record.values() if isinstance(value, list))
+    assert len(lines) == rows
+
+
+def test_times_come_with_their_spread():
+    took = iter((50, 40, 3, 1, 2, 9, 2))
+    ms = milliseconds(lambda crop: time.sleep(next(took) / 1e3), None, repeats=5)
+    assert 1 <= ms.low < 2 <= ms.median < 3 < 9 <= ms.high  # the first two are to warm up
+    assert f"{Milliseconds(2.0, 1.04, 9.0):.1f}" == "2.0 (1.0-9.0)"
+    assert f"{Milliseconds(2.0, 1.0, 9.0):8.0f}" == " 2 (1-9)"
+    before = torch.get_num_threads()
+    with on_threads(before + 1):
+        assert torch.get_num_threads() == before + 1
+    assert torch.get_num_threads() == before
+
+
+@pytest.mark.slow
+def test_what_is_compiled_computes_the_same_and_its_compiling_is_timed():
+    row = compiled.measure("windowed", compiled.windowed, torch.linspace(-2000, 2000, 1001), repeats=3)
+    assert row["off"] < 1e-6
+    assert row["compile_s"] * 1e3 > row["compiled_ms"].high
+    shades = compiled.windowed(torch.tensor([-2000.0, -1000.0, -300.0, 400.0, 900.0]))
+    assert shades.tolist() == pytest.approx([0, 0, 0.5**0.5, 1, 1])
 
 
 def test_a_line_that_breaks_its_word_says_so():

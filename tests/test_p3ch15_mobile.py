@@ -1,5 +1,8 @@
 """Chapter 15: the design for phones is the same function, and its files run in ExecuTorch."""
 
+import re
+from xml.etree import ElementTree
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -13,6 +16,7 @@ from p3ch15.mobile.pte import quantized, write_both
 from p3ch15.mobile.runtime import require_executorch
 from p3ch15.mobile.slices import SliceConv, SliceLunaModel
 from p3ch15.networks import NETWORKS
+from p3ch15.server.inputs import CROP_SHAPE
 from util.errors import UserError
 from util.paths import PROJECT
 
@@ -86,9 +90,26 @@ def test_8_bits_are_really_8_bits():
     assert any(t.shape == (2, 3, 3, 3) and t.dtype == torch.float32 for t in graph.state_dict().values())
 
 
-def test_the_android_project_asks_for_the_runtime_that_wrote_the_files():
-    import re
+def test_the_android_project_hangs_together():
+    """It was never built here; what can be said without an Android SDK: files are there, names agree, XML is XML."""
+    android = PROJECT / "p3ch15" / "mobile" / "android"
+    main = android / "app" / "src" / "main"
+    application = ElementTree.parse(main / "AndroidManifest.xml").getroot().find("application")
+    name = application.find("activity").get("{http://schemas.android.com/apk/res/android}name")
+    kotlin = (main / "java" / "course" / "nodules" / f"{name.rpartition('.')[2]}.kt").read_text(
+        encoding="utf-8"
+    )
+    gradle = (android / "app" / "build.gradle.kts").read_text(encoding="utf-8")
+    assert re.search(r"^package (\S+)", kotlin, re.M)[1] == re.search(r'namespace = "([^"]+)"', gradle)[1]
+    assert 'include(":app")' in (android / "settings.gradle.kts").read_text(encoding="utf-8")
+    assert set(re.findall(r'(?:fileOf|floatsOf)\("([^"]+)"\)', kotlin)) == {"nodule-int8.pte", "crops.f32"}
+    shape = [int(edge) for edge in re.search(r"longArrayOf\(([\d, ]+)\)", kotlin)[1].split(",")]
+    assert shape == [1, 1, *CROP_SHAPE]
+    for opening, closing in ("{}", "()", "[]"):
+        assert kotlin.count(opening) == kotlin.count(closing)
 
+
+def test_the_android_project_asks_for_the_runtime_that_wrote_the_files():
     gradle = (PROJECT / "p3ch15/mobile/android/app/build.gradle.kts").read_text(encoding="utf-8")
     wanted = (PROJECT / "requirements.txt").read_text(encoding="utf-8")
     version = re.search(r"executorch-android:([\d.]+)", gradle)[1]

@@ -370,7 +370,9 @@ def test_with_the_spacing_a_crop_is_judged_by_the_card_s_system(app, scan):
         verdicts.append(said["is_nodule"])
         alone = client.post("/predict", data=npy(crop)).get_json()
         assert alone["classifiers"] == 1
-        assert "is_nodule" not in alone
+        assert alone["system"] != said["system"]
+        assert alone["is_nodule"] is None
+        assert "?spacing=" in alone["why"]  # what the client has to add to get a verdict
     assert not verdicts[0]
     for spacing in ("", "1,1", "a,b,c", "1,1,nan", "0,1,1", "1,1,1,1", "0.3,0.7,0.7"):
         assert client.post(f"/predict?spacing={spacing}", data=npy(crop)).status_code == 400

@@ -2,7 +2,7 @@
 
     python -m p3ch15.serve lit
 
-POST `{"crop": [[[…]]]}` to `/predict`.
+POST `{"crop": text}` to `/predict`, the text being a `.npy` file in base64.
 """
 
 import litserve
@@ -10,11 +10,13 @@ import torch
 from fastapi import HTTPException
 
 from p3ch15.classifier import CropClassifier
-from p3ch15.server.inputs import checked_crops
+from p3ch15.serve import WORKERS
+from p3ch15.server.inputs import crop_from_text
+from util.errors import UserError
 
 
 class Nodules(litserve.LitAPI):
-    """One worker process: a network, and a queue in front of it."""
+    """One worker process: a network, and batches from the queue in front of all."""
 
     def setup(self, device):
         torch.set_num_threads(1)
@@ -22,8 +24,8 @@ class Nodules(litserve.LitAPI):
 
     def decode_request(self, request: dict):
         try:
-            return checked_crops([request["crop"]])[0]
-        except (KeyError, TypeError, ValueError) as error:
+            return crop_from_text(request["crop"])
+        except (KeyError, TypeError, UserError) as error:
             raise HTTPException(400, str(error)) from error
 
     def batch(self, inputs):
@@ -43,6 +45,6 @@ def serve(port):
     """Serve until interrupted."""
     api = Nodules(max_batch_size=16, batch_timeout=0.005)
     server = litserve.LitServer(
-        api, accelerator="cpu", workers_per_device=1, timeout=30, max_payload_size=2**21
+        api, accelerator="cpu", workers_per_device=WORKERS, timeout=30, max_payload_size=2**21
     )
     server.run(host="127.0.0.1", port=port, generate_client_file=False)
