@@ -141,6 +141,12 @@ def _stored(series_uid):
     return open_stored(series_uid)
 
 
+def scan_shape(series_uid) -> tuple[int, int, int]:
+    """(slices, rows, columns) of a LUNA scan, without reading its voxels."""
+    ct = memory.get(series_uid)
+    return ct.hu_a.shape if ct is not None else _stored(series_uid).shape
+
+
 def getCtRawCandidate(series_uid, center_xyz, width_irc=CROP_IRC):
     """(int16 crop, centre as IrcTuple) of one candidate, by the fastest way there is.
 

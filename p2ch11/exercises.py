@@ -9,7 +9,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
-from torch.overrides import TorchFunctionMode
 from torch.utils.data import DataLoader
 
 from p2ch11.model import LunaBlock, LunaModel
@@ -226,136 +225,135 @@ def for_batches_of_32(batches, n_samples):
 
 # ---------------------------------------------------------------- 11.3
 
-surprised = Exercise(
+kept = Exercise(
     "11.3",
-    title="Cross-entropy by hand",
+    title="The best so far",
     difficulty=2,
-    minutes=20,
+    minutes=15,
     kind=BUILD,
     text="""
-    The cross-entropy, without PyTorch's own and without its softmax: from logits `(N, classes)` and the
-    right classes `(N,)` to one loss per sample. Where the network is sure and wrong, with logits of 1000
-    and 0, the loss is 1000, and it should say so.
+    After each epoch a training has a score, and it writes `best.state` whenever the score is better than all
+    before. An epoch without nodules in its validation has the score `nan`, not a number: it never counts as
+    better, and it does not spoil what comes after. Return the epochs after which the file is written.
     """,
     stub='''
-    def cross_entropy(logits, target):
-        """logits: (N, classes), target: (N,) whole numbers. Returns (N,) losses."""
+    def epochs_kept(scores):
+        """scores: a list of floats, higher is better, some of them nan. Returns a list of epochs, counted from 1."""
         raise NotImplementedError("your turn")
     ''',
     hints=(
-        "Take the logarithm of the softmax and, of each row, the entry of the right class. What happens "
-        "to a probability of e⁻¹⁰⁰⁰?",
-        "It becomes 0, and its logarithm minus infinity. Work out log-softmax on paper before you compute "
-        "anything: no probability is needed.",
-        "log softmax = logit - log(sum of exp(logits)), and the sum is safe once the row's maximum has "
-        "been subtracted from all logits.",
+        "What are `float('nan') > 0.5`, `0.5 > float('nan')` and `max(float('nan'), 0.5)`?",
+        "The first two are False. Keep the best score so far in a variable; what should it be before the "
+        "first epoch? Scores may be negative.",
+        "`best = -math.inf`; write if `score > best`. A nan is not greater than anything, so it never gets "
+        "into `best`.",
     ),
     why="""
-    log(exp(a) / sum) = a - log(sum): a subtraction in place of a logarithm of something tiny. Clamping the
-    probability instead gives 27.6 where 1000 is right, and a gradient of zero for the sample that is most
-    wrong.
+    `score > best` is False for nan, and so is `score <= best`. Written the other way round, `if not score <=
+    best`, the same comparison takes every nan for the best of all, and from then on nothing is better. A nan
+    that gets into `best` by `max` does the same.
     """,
 )
 
 
-class _ByHand(TorchFunctionMode):
-    """Refuses what the exercise asks to do without."""
-
-    ready_made = frozenset(
-        ("cross_entropy", "cross_entropy_loss", "nll_loss", "softmax", "log_softmax", "softmin")
-    )
-
-    def __torch_function__(self, func, types, args=(), kwargs=None):
-        name = getattr(func, "__name__", "").lstrip("_")
-        expect(name not in self.ready_made, f"you call PyTorch's own `{name}`; do without it here.")
-        return func(*args, **(kwargs or {}))
-
-
-@surprised.check
-def check_surprised(answer):
+@kept.check
+def check_kept(answer):
+    nan = math.nan
     cases = [
-        ([[0.0, 0.0]], [0]),
-        ([[1.0, 0.0]], [0]),
-        ([[1.0, 0.0]], [1]),
-        ([[0.0, 1.0], [2.0, 0.0]], [1, 1]),
+        [0.5],
+        [0.5, 0.6],
+        [0.6, 0.5],
+        [0.5, 0.5],
+        [-0.7],
+        [-0.7, -0.4, -0.5],
+        [nan],
+        [nan, 0.3],
+        [0.3, nan],
     ]
-    cases += [
-        ([[1000.0, 0.0]], [0]),
-        ([[1000.0, 0.0]], [1]),
-        ([[-1000.0, 0.0]], [0]),
-        ([[1000.0, 999.0]], [1]),
+    cases += [[0.3, nan, 0.2], [0.3, nan, 0.4], [nan, nan, -0.2, -0.3], [0.2, 0.4, 0.3, nan, 0.4, 0.5], []]
+    cases += [[round(float(x), 1) if x < 0.8 else nan for x in torch.rand(12)] for _ in range(4)]
+    for scores in cases:
+        best, want = -math.inf, []
+        for epoch, score in enumerate(scores, 1):
+            if score > best:
+                best = score
+                want.append(epoch)
+        with case(scores=scores):
+            same(answer(list(scores)), want, "the epochs")
+
+
+@kept.solution
+def epochs_kept(scores):
+    best, epochs = -math.inf, []
+    for epoch, score in enumerate(scores, 1):
+        if score > best:
+            best = score
+            epochs.append(epoch)
+    return epochs
+
+
+@kept.right
+def among_the_numbers(scores):
+    numbers = [(score, epoch) for epoch, score in enumerate(scores, 1) if not math.isnan(score)]
+    return [
+        epoch for place, (score, epoch) in enumerate(numbers) if all(score > s for s, _ in numbers[:place])
     ]
-    cases += [([[-500.0, -501.0], [3.0, 2.0]], [0, 1]), ([[0.0, 1.0, 2.0]], [2]), ([[5.0]], [0])]
-    cases += [((torch.randn(6, n) * 3).tolist(), torch.randint(n, (6,)).tolist()) for n in (2, 10)]
-    for logits, target in cases:
-        logits, target = torch.tensor(logits), torch.tensor(target)
-        want = F.cross_entropy(logits.double(), target, reduction="none")
-        with case(logits=logits, target=target):
-            with _ByHand():
-                got = answer(logits.clone(), target.clone())
-            same(got, want, "the loss", atol=1e-4)
 
 
-@surprised.solution
-def cross_entropy(logits, target):
-    shifted = logits - logits.max(dim=1, keepdim=True).values
-    log_probability = shifted - shifted.exp().sum(dim=1, keepdim=True).log()
-    return -log_probability[torch.arange(len(target)), target]
+@kept.right
+def with_a_running_maximum(scores):
+    values = np.nan_to_num(np.array([-np.inf, *scores]), nan=-np.inf)
+    return np.nonzero(values[1:] > np.maximum.accumulate(values)[:-1])[0] + 1
 
 
-@surprised.right
-def with_logsumexp(logits, target):
-    return torch.logsumexp(logits, 1) - logits.gather(1, target[:, None])[:, 0]
+@kept.wrong
+def counts_from_zero(scores):
+    return [epoch - 1 for epoch in epochs_kept(scores)]
 
 
-@surprised.right
-def in_numpy(logits, target):
-    z = logits.numpy().astype(np.float64)
-    top = z.max(1)
-    return top + np.log(np.exp(z.T - top).sum(0)) - z[range(len(z)), target.numpy()]
+@kept.wrong
+def begins_at_zero(scores):
+    best, epochs = 0.0, []
+    for epoch, score in enumerate(scores, 1):
+        if score > best:
+            best = score
+            epochs.append(epoch)
+    return epochs
 
 
-@surprised.wrong
-def pytorchs_own(logits, target):
-    return F.cross_entropy(logits, target, reduction="none")
+@kept.wrong
+def takes_equal_for_better(scores):
+    best, epochs = -math.inf, []
+    for epoch, score in enumerate(scores, 1):
+        if score >= best:
+            best = score
+            epochs.append(epoch)
+    return epochs
 
 
-@surprised.wrong
-def pytorchs_own_log_softmax(logits, target):
-    return -nn.LogSoftmax(dim=1)(logits)[torch.arange(len(target)), target]
+@kept.wrong
+def nan_is_better_than_all(scores):
+    best, epochs = -math.inf, []
+    for epoch, score in enumerate(scores, 1):
+        if not score <= best:
+            best = score
+            epochs.append(epoch)
+    return epochs
 
 
-@surprised.wrong
-def softmax_and_clamp(logits, target):
-    probability = torch.softmax(logits, 1)[torch.arange(len(target)), target]
-    return -probability.clamp(min=1e-12).log()
+@kept.wrong
+def the_first_score_whatever_it_is(scores):
+    best, epochs = None, []
+    for epoch, score in enumerate(scores, 1):
+        if best is None or score > best:
+            best = score
+            epochs.append(epoch)
+    return epochs
 
 
-@surprised.wrong
-def overflows(logits, target):
-    powers = logits.exp()
-    return -(powers / powers.sum(1, keepdim=True))[torch.arange(len(target)), target].log()
-
-
-@surprised.wrong
-def with_the_maximum_of_the_batch(logits, target):
-    shifted = logits - logits.max()
-    return shifted.exp().sum(1).log() - shifted[torch.arange(len(target)), target]
-
-
-@surprised.wrong
-def mean_of_the_batch(logits, target):
-    return cross_entropy(logits, target).mean()
-
-
-@surprised.wrong
-def sign_forgotten(logits, target):
-    return -cross_entropy(logits, target)
-
-
-@surprised.wrong
-def for_two_classes(logits, target):
-    return F.softplus((1 - 2 * target) * (logits[:, 1] - logits[:, 0]))
+@kept.wrong
+def only_the_very_best(scores):
+    return epochs_kept(scores)[-1:]
 
 
 # ---------------------------------------------------------------- 11.4

@@ -3,6 +3,7 @@
 import torch
 from torch.utils.data import BatchSampler, DataLoader, RandomSampler, SequentialSampler
 
+from p2ch10.dsets import ScanGroupSampler
 from util.errors import UserError
 
 
@@ -44,7 +45,13 @@ def make_loader(app, dataset, shuffle: bool, is_even: bool | None = None) -> Dat
         raise UserError("a split has no samples; generate or download more scans, or change --val-stride")
     # A generator of its own: whatever else draws random numbers, all processes draw the same batches.
     generator = torch.Generator()
-    sampler = RandomSampler(dataset, generator=generator) if shuffle else SequentialSampler(dataset)
+    if not shuffle:
+        sampler = SequentialSampler(dataset)
+    elif app.cli_args.scans_at_once:
+        series = [dataset.candidate_at(ndx).series_uid for ndx in range(len(dataset))]
+        sampler = ScanGroupSampler(series, app.cli_args.scans_at_once, generator)
+    else:
+        sampler = RandomSampler(dataset, generator=generator)
     batches = ShardedBatchSampler(
         sampler,
         app.cli_args.batch_size,

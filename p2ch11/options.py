@@ -18,6 +18,7 @@ _WHOLE = {
     "val_every": 0,
     "epoch_samples": 0,
     "samples": 1,
+    "scans_at_once": 0,
 }
 _WEIGHTS = ("missed_weight", "entropy_weight")
 LARGEST_SEED = 2**40  # each epoch and process has a seed of its own, and PyTorch takes 64 bits

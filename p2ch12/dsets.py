@@ -3,9 +3,11 @@
 What the chapter does not change can be had from here, as in the book.
 """
 
+import numpy as np
 import torch
 
 from p2ch10 import dsets
+from p2ch10.ct import CROP_IRC, scan_shape
 from p2ch10.dsets import CandidateInfoTuple as CandidateInfoTuple
 from p2ch10.dsets import Ct as Ct
 from p2ch10.dsets import getCandidateInfoDict as getCandidateInfoDict
@@ -22,10 +24,11 @@ class LunaDataset(dsets.LunaDataset):
     repeated as needed; an epoch then has every other once, or `least_length` items (an attribute) where that
     is more. augmentation_dict: "flip" and "rotate" (bool),
     "offset" and "scale" (shares), "noise" (HU), as in `p2ch12.augment.Strengths`; the training augments on
-    the device instead, which is faster. The rest as in chapter 10. Raises `UserError` where balancing lacks
+    the device instead, which is faster, and sets `patch_irc` (an attribute), the edges of the patches that it
+    gets instead of crops. The rest as in chapter 10. Raises `UserError` where balancing lacks
     a class, `ValueError` for a negative ratio or another augmentation.
 
-    Items as in chapter 10.
+    Items as in chapter 10, with crops (1, *patch_irc) where that is set.
     """
 
     def __init__(
@@ -45,6 +48,7 @@ class LunaDataset(dsets.LunaDataset):
         self.augmentation_dict = augmentation_dict or {}
         self.strengths = strengths_of(self.augmentation_dict)
         self.least_length = 0
+        self.patch_irc = None
         self._first_order = {}
         if ratio_int and not (self.pos_list and self.negative_list):
             raise UserError(
@@ -83,11 +87,23 @@ class LunaDataset(dsets.LunaDataset):
 
     def __getitems__(self, indices):
         """The items of a whole batch, augmented together where that is asked for."""
-        items = super().__getitems__(indices)
-        if not self.augmentation_dict:
-            return items
-        crops_t = augment(torch.stack([item[0] for item in items]), self.strengths)
-        return [(crop_t, *rest) for crop_t, (_, *rest) in zip(crops_t, items)]
+        patch_irc = self.strengths.patch(CROP_IRC) if self.augmentation_dict else self.patch_irc
+        if patch_irc is None:
+            return super().__getitems__(indices)
+        infos = [self.candidate_at(ndx) for ndx in indices]
+        patches, centers = zip(*(getCtPatch(i.series_uid, i.center_xyz, CROP_IRC, patch_irc) for i in infos))
+        crops_t = torch.from_numpy(np.stack(patches)).float()[:, None]  # (N, 1, *patch_irc)
+        if self.augmentation_dict:
+            crops_t = augment(crops_t, self.strengths, size=CROP_IRC)
+        return [
+            (
+                crop_t,
+                torch.tensor([1 - info.isNodule_bool, int(info.isNodule_bool)]),
+                info.series_uid,
+                center_t,
+            )
+            for crop_t, info, center_t in zip(crops_t, infos, torch.tensor(centers))
+        ]
 
 
 def strengths_of(augmentation_dict) -> Strengths:
@@ -100,14 +116,40 @@ def strengths_of(augmentation_dict) -> Strengths:
         ) from error
 
 
+def getCtPatch(series_uid, center_xyz, width_irc, patch_irc):
+    """The crop `getCtRawCandidate` gives, with what surrounds it: (int16 array (*patch_irc), centre as IrcTuple).
+
+    patch_irc: at least `width_irc`, and larger by even numbers; the crop lies in the patch's middle. Where the
+    patch leaves the scan, the scan is mirrored at its border.
+    """
+    patch, center_irc = getCtRawCandidate(series_uid, center_xyz, patch_irc)
+    shape = [
+        max(size, wide) for size, wide in zip(scan_shape(series_uid), patch_irc)
+    ]  # short scans come padded
+    for axis, (center, width, wide, size) in enumerate(zip(center_irc, width_irc, patch_irc, shape)):
+        crop_start = min(max(center - width // 2, 0), size - width)
+        patch_start = min(max(center - wide // 2, 0), size - wide)
+        wanted = np.arange(wide) + (crop_start - (wide - width) // 2 - patch_start)
+        if wanted[0]:
+            patch = patch.take(_mirrored(wanted, wide), axis)
+    return patch, center_irc
+
+
+def _mirrored(places, count):
+    """`places` (whole numbers) with those outside of 0 to count - 1 reflected at the outermost voxels."""
+    period = max(2 * (count - 1), 1)
+    places = np.abs(places) % period
+    return np.minimum(places, period - places)
+
+
 def getCtAugmentedCandidate(augmentation_dict, series_uid, center_xyz, width_irc, use_cache=True):
     """A random variant of one candidate's crop: (float32 tensor (1, *width_irc) in HU, centre as IrcTuple).
 
-    augmentation_dict: as for `LunaDataset`. use_cache: False reads the whole scan, True the fastest way.
+    augmentation_dict: as for `LunaDataset`. use_cache: False has the whole scan in memory, True the fastest way.
     """
-    if use_cache:
-        crop, center_irc = getCtRawCandidate(series_uid, center_xyz, width_irc)
-    else:
-        crop, center_irc = getCt(series_uid).getRawCandidate(center_xyz, width_irc)
-    crop_t = torch.from_numpy(crop).float()[None]  # (1, D, H, W)
-    return augment(crop_t[None], strengths_of(augmentation_dict))[0], center_irc
+    strengths = strengths_of(augmentation_dict)
+    if not use_cache:
+        getCt(series_uid)
+    patch, center_irc = getCtPatch(series_uid, center_xyz, width_irc, strengths.patch(width_irc))
+    patch_t = torch.from_numpy(patch).float()[None]  # (1, D, H, W)
+    return augment(patch_t[None], strengths, size=width_irc)[0], center_irc

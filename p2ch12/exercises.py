@@ -265,110 +265,119 @@ class AugmentsTheFirstAccessOnly(Augmented):
 
 # ---------------------------------------------------------------- 12.3
 
-balanced = Exercise(
+turns = Exercise(
     "12.3",
-    title="Whose turn is it?",
+    title="Everybody gets a turn",
     difficulty=2,
     minutes=20,
     kind=BUILD,
     text="""
-    The balanced dataset shows one nodule, then `ratio` others, then the next nodule, and so on; either list
-    begins again when it ends. Return which candidate item `ndx` is: `("pos", place)` or `("neg", place)`.
+    Of `others` candidates an epoch shows only `per_epoch`, and drawing them anew each time leaves some out for
+    long. Do better: return which ones epoch `epoch` shows, so that after any number of epochs no candidate has
+    been shown more than once more often than any other. Within an epoch none comes twice. A resumed training
+    asks for epoch 7 without having asked for the six before, and must get the same.
     """,
     stub='''
-    def balanced_place(ndx, ratio, positives, negatives):
-        """ndx: from 0; ratio: at least 1; positives, negatives: lengths of the lists. Returns (list, place in it)."""
+    def others_of(epoch, per_epoch, others):
+        """epoch: from 0; per_epoch: from 1 to others. Returns a list of per_epoch places, from 0 to others - 1."""
         raise NotImplementedError("your turn")
     ''',
     hints=(
-        "Write down the first ten items for ratio 2. Where do the nodules stand, and how many others were "
-        "there before item 7?",
-        "Nodules stand at multiples of ratio + 1. `divmod(ndx, ratio + 1)` gives the group and the place "
-        "in it.",
-        "In group g at place 0: nodule g. Elsewhere: other number g · ratio + place - 1. Both modulo the "
-        "length of their list.",
+        "Think of dealing cards: the next epoch goes on where this one stopped. What happens at the end of the "
+        "list?",
+        "With 5 others and 3 an epoch: 0 1 2, then 3 4 and from the beginning 0, then 1 2 3.",
+        "Epoch `epoch` begins at `epoch * per_epoch`; count on from there, modulo `others`.",
     ),
     why="""
-    `ndx - 1 - ndx // (ratio + 1)` is the same: the items so far, less the nodules among them. An index that
-    starts over at the end of a list is what lets the short list of nodules serve an epoch of any length.
+    All that has been shown, one after the other, is 0, 1, 2, … again and again, so that counts differ by one at
+    most. Ten draws of a tenth would leave out more than a third of all candidates. In a real training, put a
+    shuffled list under these places, shuffled with a fixed seed.
     """,
 )
 
 
-@balanced.check
-def check_balanced(answer):
-    for ratio in (1, 2, 3):
-        for positives, negatives in ((1, 1), (2, 3), (9, 70)):
-            for ndx in (*range(12), 20, 99, 4000, 4001):
-                turn, place = divmod(ndx, ratio + 1)
-                want = ("neg", (turn * ratio + place - 1) % negatives) if place else ("pos", turn % positives)
-                with case(ndx=ndx, ratio=ratio, positives=positives, negatives=negatives):
-                    got = parts(
-                        answer(ndx, ratio, positives, negatives), 2, 'return a pair such as ("pos", 0).'
+@turns.check
+def check_turns(answer):
+    for others in (1, 2, 3, 5, 7, 12):
+        for per_epoch in range(1, others + 1):
+            with case(others=others, per_epoch=per_epoch):
+                shown = [0] * others
+                for epoch in range(2 * others + 1):
+                    got = [
+                        int(place)
+                        for place in parts(answer(epoch, per_epoch, others), per_epoch, "return places.")
+                    ]
+                    outside = [place for place in got if not 0 <= place < others]
+                    expect(
+                        not outside,
+                        f"epoch {epoch} shows {got}, and there are {others} others, counted from 0.",
                     )
-                    expect(got[0] == want[0] and got[1] == want[1], f"it should be {want}; you got {got}.")
+                    expect(len(set(got)) == per_epoch, f"epoch {epoch} shows {got}: one comes twice.")
+                    for place in got:
+                        shown[place] += 1
+                    expect(
+                        max(shown) - min(shown) <= 1,
+                        f"after epoch {epoch} the others have been shown {shown} times.",
+                    )
+                late = 2 * others
+                again = [int(place) for place in answer(late, per_epoch, others)]
+                expect(
+                    sorted(again) == sorted(got),
+                    f"epoch {late}, asked for again, shows others: {got}, then {again}.",
+                )
 
 
-@balanced.solution
-def balanced_place(ndx, ratio, positives, negatives):
-    turn, place = divmod(ndx, ratio + 1)
-    if place == 0:
-        return "pos", turn % positives
-    return "neg", (turn * ratio + place - 1) % negatives
+@turns.solution
+def others_of(epoch, per_epoch, others):
+    start = epoch * per_epoch
+    return [(start + place) % others for place in range(per_epoch)]
 
 
-@balanced.right
-def as_the_book_counts(ndx, ratio, positives, negatives):
-    pos_ndx = ndx // (ratio + 1)
-    if ndx % (ratio + 1):
-        return ["neg", np.int64((ndx - 1 - pos_ndx) % negatives)]
-    return ["pos", np.int64(pos_ndx % positives)]
+@turns.right
+def with_arange(epoch, per_epoch, others):
+    return torch.arange(epoch * per_epoch, (epoch + 1) * per_epoch) % others
 
 
-@balanced.right
-def by_walking_there(ndx, ratio, positives, negatives):
-    pos = neg = 0
-    for item in range(ndx + 1):
-        if item % (ratio + 1) == 0:
-            here, pos = ("pos", pos % positives), pos + 1
-        else:
-            here, neg = ("neg", neg % negatives), neg + 1
-    return here
+@turns.right
+def from_the_end(epoch, per_epoch, others):
+    return others - 1 - np.arange(epoch * per_epoch, epoch * per_epoch + per_epoch) % others
 
 
-@balanced.wrong
-def does_not_begin_again(ndx, ratio, positives, negatives):
-    turn, place = divmod(ndx, ratio + 1)
-    return ("pos", turn) if place == 0 else ("neg", turn * ratio + place - 1)
+@turns.right
+def in_a_shuffled_list(epoch, per_epoch, others):
+    order = torch.randperm(others, generator=torch.Generator().manual_seed(0)).tolist()
+    return [order[(epoch * per_epoch + place) % others] for place in range(per_epoch)]
 
 
-@balanced.wrong
-def others_one_too_far(ndx, ratio, positives, negatives):
-    turn, place = divmod(ndx, ratio + 1)
-    return ("pos", turn % positives) if place == 0 else ("neg", (turn * ratio + place) % negatives)
+@turns.wrong
+def always_the_first(epoch, per_epoch, others):
+    return list(range(per_epoch))
 
 
-@balanced.wrong
-def one_to_one_always(ndx, ratio, positives, negatives):
-    return balanced_place(ndx, 1, positives, negatives)
+@turns.wrong
+def drawn_by_chance(epoch, per_epoch, others):
+    return torch.randperm(others, generator=torch.Generator().manual_seed(epoch))[:per_epoch]
 
 
-@balanced.wrong
-def nodule_last(ndx, ratio, positives, negatives):
-    turn, place = divmod(ndx, ratio + 1)
-    return ("pos", turn % positives) if place == ratio else ("neg", (turn * ratio + place) % negatives)
+@turns.wrong
+def leaves_the_rest_out(epoch, per_epoch, others):
+    start = epoch % (others // per_epoch) * per_epoch
+    return list(range(start, start + per_epoch))
 
 
-@balanced.wrong
-def with_fractions_of_a_turn(ndx, ratio, positives, negatives):
-    turn, place = ndx / (ratio + 1), ndx % (ratio + 1)
-    return ("neg", (turn * ratio + place - 1) % negatives) if place else ("pos", turn % positives)
+@turns.wrong
+def one_further_each_time(epoch, per_epoch, others):
+    return [(epoch + place) % others for place in range(per_epoch)]
 
 
-@balanced.wrong
-def groups_of_ratio(ndx, ratio, positives, negatives):
-    turn, place = divmod(ndx, ratio)
-    return ("pos", turn % positives) if place == 0 else ("neg", (ndx - turn - 1) % negatives)
+@turns.wrong
+def forgets_to_begin_again(epoch, per_epoch, others):
+    return list(range(epoch * per_epoch, (epoch + 1) * per_epoch))
+
+
+@turns.wrong
+def every_so_many(epoch, per_epoch, others):
+    return [(epoch + place * (others // per_epoch)) % others for place in range(per_epoch)]
 
 
 # ---------------------------------------------------------------- 12.4

@@ -3,6 +3,7 @@
 python -m p2ch12.training --epochs 5 --balanced --augmented
 """
 
+from p2ch10.ct import CROP_IRC
 from p2ch11 import training
 from p2ch11.loaders import with_nodules
 from p2ch11.training import METRICS_LABEL_NDX, METRICS_PRED_NDX, METRICS_SCORE_NDX
@@ -20,6 +21,9 @@ class LunaTrainingApp(training.LunaTrainingApp):
     def __init__(self, sys_argv=None, **options):
         super().__init__(sys_argv, **options)
         self.strengths = chosen_strengths(self.cli_args, ALL)
+        self.crop_irc = (
+            None  # what `computeBatchLoss` cuts out of wider patches, where the training set gives such
+        )
 
     def add_arguments(self, parser):
         """Chapter 11's, balance and augmentation."""
@@ -32,6 +36,8 @@ class LunaTrainingApp(training.LunaTrainingApp):
         dataset = LunaDataset(
             val_stride=self.cli_args.val_stride, isValSet_bool=False, ratio_int=int(self.cli_args.balanced)
         )
+        if self.strengths.moves:
+            dataset.patch_irc, self.crop_irc = self.strengths.patch(CROP_IRC), CROP_IRC
         return self.make_train_loader(dataset)
 
     def make_train_loader(self, dataset):
@@ -54,7 +60,7 @@ class LunaTrainingApp(training.LunaTrainingApp):
         """Chapter 11's, of crops that are augmented first while training."""
         if self.model.training:
             input_t, *rest = batch_tup
-            input_g = augment(input_t.to(self.device, non_blocking=True), self.strengths)
+            input_g = augment(input_t.to(self.device, non_blocking=True), self.strengths, size=self.crop_irc)
             batch_tup = (input_g, *rest)
         return super().computeBatchLoss(batch_ndx, batch_tup, batch_size, metrics_g)
 

@@ -14,6 +14,8 @@ import torch
 from torch.utils.data import DataLoader, TensorDataset
 
 from p2ch10.dsets import CandidateInfoTuple, LunaDataset
+from p2ch11 import lessons
+from p2ch11.lessons import ranked_right
 from p2ch11.loaders import with_nodules
 from p2ch11.model import LunaBlock, LunaModel
 from p2ch11.parallel import SharedBatchNorm, share_batch_norm
@@ -387,6 +389,17 @@ def test_empty_split_is_one_sentence(clean_output):
     assert isinstance(app.initTrainDl(), DataLoader)
 
 
+def test_a_shuffle_can_stay_within_a_few_scans_at_a_time(clean_output):
+    ds = LunaDataset(val_stride=5, isValSet_bool=True)
+    few = LunaDataset(candidateInfo_list=ds.candidateInfo_list[:300])
+    app = LunaTrainingApp(scans_at_once=2, batch_size=10, device="cpu")
+    batches = [[few.candidate_at(i).series_uid for i in b] for b in app.make_loader(few, True).batch_sampler]
+    assert sum(map(len, batches)) == 300
+    assert max(len(set(batch)) for batch in batches) <= 4  # of two groups, where one ends and the next begins
+    plain = LunaTrainingApp(batch_size=10, device="cpu").make_loader(few, True).batch_sampler
+    assert max(len({few.candidate_at(i).series_uid for i in batch}) for batch in plain) > 4
+
+
 @pytest.mark.parametrize("kind", ["missing", "text", "other model", "not a dict"])
 def test_bad_weights_are_one_sentence(tmp_path, kind):
     path = tmp_path / "weights.state"
@@ -435,3 +448,34 @@ def test_two_processes_follow_the_loss_curve_of_one(clean_output, tmp_path):
         for mode in ("trn", "val"):
             assert two[mode]["loss/all"] == pytest.approx(one[mode]["loss/all"], rel=0.001), mode
             assert two[mode]["correct/all"] == one[mode]["correct/all"], mode
+
+
+def test_ranked_right_counts_pairs_and_ties_as_half():
+    label = torch.tensor([True, True, False, False])
+    score = torch.tensor([3.0, 1.0, 1.0, 0.0])
+    assert ranked_right(label, score) == (1 + 1 + 0.5 + 1) / 4
+
+
+@pytest.mark.command
+def test_the_lesson_trains_on_as_many_different_nodules_as_it_says(
+    clean_output, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(lessons, "RECORD", tmp_path / "sizes.json")
+    monkeypatch.setattr(lessons, "SAMPLES", 40)
+    monkeypatch.setattr(lessons, "SIZES", (3, None))
+    app = lessons.SizeApp(3, device="cpu")
+    infos = app.initTrainDl().dataset.candidateInfo_list
+    assert len(infos) == 40
+    assert 2 * sum(info.isNodule_bool for info in infos) == 40
+    assert len({info for info in infos if info.isNodule_bool}) == 3
+    held_out = LunaDataset(val_stride=5, isValSet_bool=True)
+    few = LunaDataset(candidateInfo_list=held_out.pos_list[:4] + held_out.negative_list[:4])
+    monkeypatch.setattr(lessons.SizeApp, "initValDl", lambda app: app.make_loader(few, shuffle=False))
+    monkeypatch.setattr("sys.argv", ["lessons", "--seeds", "1", "--write"])
+    lessons.main()
+    records = json.loads(lessons.RECORD.read_text())
+    assert [record["nodules"] for record in records] == [
+        3,
+        len(LunaDataset(val_stride=5, isValSet_bool=False).pos_list),
+    ]
+    assert all(0 <= record["ranked_right"] <= 1 and record["val"] > 0 for record in records)

@@ -8,9 +8,10 @@ from hypothesis import strategies as st
 from sklearn import metrics
 from sklearn.metrics import average_precision_score, precision_recall_fscore_support, roc_auc_score
 
-from p2ch10.dsets import CandidateInfoTuple
-from p2ch12.augment import ALL, Strengths, augment, random_affine, transform
-from p2ch12.dsets import LunaDataset
+from p2ch10.ct import CROP_IRC
+from p2ch10.dsets import CandidateInfoTuple, getCt, getCtRawCandidate
+from p2ch12.augment import ALL, HU_RANGE, Strengths, augment, random_affine, scanner_noise, transform
+from p2ch12.dsets import LunaDataset, getCtPatch
 from p2ch12.metrics import (
     average_precision,
     confusion,
@@ -119,6 +120,106 @@ def test_all_strengths_together_leave_numbers_finite_and_in_range():
     assert torch.isfinite(out).all()
     assert out.min() > volume.min() - 6 * ALL.noise
     assert out.max() < volume.max() + 6 * ALL.noise
+
+
+some_strengths = st.builds(
+    Strengths,
+    flip=st.booleans(),
+    offset=st.sampled_from([0.0, 0.1, 0.3]),
+    scale=st.sampled_from([0.0, 0.2, 0.4]),
+    rotate=st.booleans(),
+)
+
+
+@given(some_strengths, st.integers(0, 10_000))
+def test_what_is_cut_from_a_patch_shows_nothing_from_beyond_it(strengths, seed):
+    size = (4, 6, 6)
+    patch = torch.zeros(3, 1, *strengths.patch(size))
+    # One voxel more all round, and only that one is bright: whatever asked for a voxel beyond would be bright, too.
+    wider = torch.nn.functional.pad(patch, [1] * 6, value=1000.0)
+    affine = random_affine(3, 3, strengths, None, torch.Generator().manual_seed(seed))
+    shares = torch.tensor([part / whole for part, whole in zip(size[::-1], wider.shape[:1:-1])])
+    assert transform(wider, affine * shares[:, None], size=size).max() < 1e-3 * 1000
+    shares = torch.tensor([part / whole for part, whole in zip(size[::-1], patch.shape[:1:-1])])
+    grid = torch.nn.functional.affine_grid(affine * shares[:, None], [3, 1, *size], align_corners=False)
+    assert grid.abs().max() <= 1 + 1e-5
+
+
+@given(some_strengths, st.integers(0, 10_000))
+def test_augmented_hu_stay_in_the_range_of_their_patch(strengths, seed):
+    generator = torch.Generator().manual_seed(seed)
+    patch = torch.rand(2, 1, *strengths.patch((4, 6, 6)), generator=generator) * 700 - 900
+    out = augment(patch, strengths, generator, size=(4, 6, 6))
+    assert out.shape == (2, 1, 4, 6, 6)
+    assert patch.min() - 1e-3 <= out.min()
+    assert out.max() <= patch.max() + 1e-3
+
+
+@given(st.integers(0, 10_000), st.sampled_from([5.0, 25.0, 300.0]))
+def test_noise_leaves_no_hu_out_of_range(seed, noise):
+    extremes = torch.tensor([-1000.0, 1000.0]).repeat(2, 1, 3, 4, 3)
+    out = augment(extremes, Strengths(noise=noise), torch.Generator().manual_seed(seed))
+    assert out.min() >= HU_RANGE[0]
+    assert out.max() <= HU_RANGE[1]
+    assert not torch.equal(out, extremes)
+
+
+def test_noise_has_the_deviation_asked_for_and_is_alike_in_neighbours_of_a_slice():
+    noise = scanner_noise(torch.zeros(2, 1, 20, 64, 64), 25.0, torch.Generator().manual_seed(0))
+    assert noise.std().item() == pytest.approx(25, rel=0.02)
+
+    def alike(a, b):
+        return torch.corrcoef(torch.stack([a.flatten(), b.flatten()]))[0, 1].item()
+
+    assert alike(noise[..., 1:], noise[..., :-1]) == pytest.approx(0.32, abs=0.03)
+    assert alike(noise[..., 1:, :], noise[..., :-1, :]) == pytest.approx(0.32, abs=0.03)
+    assert alike(noise[:, :, 1:], noise[:, :, :-1]) == pytest.approx(0, abs=0.03)
+
+
+def test_a_transform_from_a_patch_agrees_with_the_crop_where_the_crop_has_voxels():
+    patch = torch.randn(1, 1, 8, 12, 12, generator=torch.Generator().manual_seed(0))
+    crop = patch[:, :, 2:6, 3:9, 3:9]
+    assert torch.equal(augment(patch, Strengths(), size=(4, 6, 6)), crop)
+    mirror = torch.tensor([[[-1.0, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0]]])
+    cut = mirror * torch.tensor([0.5, 0.5, 0.5])[:, None]
+    torch.testing.assert_close(transform(patch, cut, size=(4, 6, 6)), crop.flip(4), atol=1e-5, rtol=0)
+
+
+def test_a_patch_holds_its_crop_in_the_middle_and_mirrors_a_scan_at_its_border():
+    patch_irc = ALL.patch(CROP_IRC)
+    margins = [(wide - width) // 2 for wide, width in zip(patch_irc, CROP_IRC)]
+    middle = tuple(slice(margin, margin + width) for margin, width in zip(margins, CROP_IRC))
+    mirrored = 0
+    for info in LunaDataset(val_stride=5, isValSet_bool=True).candidateInfo_list[:120]:
+        crop, center_irc = getCtRawCandidate(info.series_uid, info.center_xyz, CROP_IRC)
+        patch, same_irc = getCtPatch(info.series_uid, info.center_xyz, CROP_IRC, patch_irc)
+        assert patch.shape == patch_irc
+        assert center_irc == same_irc
+        np.testing.assert_array_equal(patch[middle], crop)
+        hu = getCt(info.series_uid).hu_a
+        start = [
+            min(max(c - w // 2, 0), s - w) - m for c, w, s, m in zip(center_irc, CROP_IRC, hu.shape, margins)
+        ]
+        expected = np.pad(hu, [(margin, margin) for margin in margins], mode="reflect")
+        inside = tuple(slice(s + m, s + m + wide) for s, m, wide in zip(start, margins, patch_irc))
+        np.testing.assert_array_equal(patch, expected[inside])
+        mirrored += any(s < 0 or s + wide > size for s, wide, size in zip(start, patch_irc, hu.shape))
+    assert mirrored
+
+
+def test_a_training_augments_what_it_cuts_from_patches(clean_output):
+    app = LunaTrainingApp(["--balanced", "--augmented", "--batch-size", "2", "--device", "cpu"])
+    loader = app.initTrainDl()
+    batch_tup = next(iter(loader))
+    assert batch_tup[0].shape == (2, 1, *ALL.patch(CROP_IRC))
+    assert batch_tup[1].tolist() == [[0, 1], [1, 0]]
+    seen = []
+    app.model.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].shape))
+    app.model.train()
+    assert torch.isfinite(app.computeBatchLoss(0, batch_tup, 2, torch.zeros(4, 2)))
+    assert seen == [(2, 1, *CROP_IRC)]
+    plain = LunaTrainingApp(["--balanced", "--batch-size", "2", "--device", "cpu"])
+    assert next(iter(plain.initTrainDl()))[0].shape == (2, 1, *CROP_IRC)
 
 
 def test_works_on_slices_too():
