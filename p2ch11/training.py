@@ -102,12 +102,7 @@ class LunaTrainingApp:
         parser.add_argument(
             "--epoch-samples", type=int, default=0, help="stop an epoch after so many samples"
         )
-        parser.add_argument(
-            "--scans-at-once",
-            type=int,
-            default=0,
-            help="shuffle within groups of so many scans, as many as memory holds (0: all at once)",
-        )
+        parser.add_argument("--scans-at-once", type=int, default=0, help="shuffle within so many (0: all)")
         parser.add_argument("--one-cycle", action="store_true", help="let --lr rise and fall over all epochs")
         parser.add_argument("--seed", type=int, default=0)
         parser.add_argument("--device", help="such as cpu or cuda:1; the course chooses by default")
@@ -324,10 +319,6 @@ class LunaTrainingApp:
         metrics_g[METRICS_PRED_NDX, columns] = probability_g[:, 1].detach()
         metrics_g[METRICS_LOSS_NDX, columns] = loss_g.detach()
         metrics_g[METRICS_SCORE_NDX, columns] = (logits_g[:, 1] - logits_g[:, 0]).detach()
-        return self.batch_loss(loss_g, label_g[:, 1])
-
-    def batch_loss(self, loss_g, label_g):
-        """One number to go down, from one loss per sample (N,); label_g: (N,), 1 for a nodule. The mean."""
         return loss_g.mean()
 
     def logMetrics(self, epoch_ndx, mode_str, metrics_t, classificationThreshold=0.5):
