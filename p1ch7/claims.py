@@ -28,7 +28,7 @@ def _record(**rows):
     """A record with only these rows; each holds the accuracies of drawings, few photographs, and all."""
     return {
         "recorded": {
-            kind: {row.replace("_", " "): torch.tensor([means[place]]) for row, means in rows.items()}
+            kind: {row.replace("_", " "): torch.tensor([float(means[place])]) for row, means in rows.items()}
             for place, kind in enumerate((DRAWINGS, FEW, ALL))
         }
     }
