@@ -319,6 +319,10 @@ class LunaTrainingApp:
         metrics_g[METRICS_PRED_NDX, columns] = probability_g[:, 1].detach()
         metrics_g[METRICS_LOSS_NDX, columns] = loss_g.detach()
         metrics_g[METRICS_SCORE_NDX, columns] = (logits_g[:, 1] - logits_g[:, 0]).detach()
+        return self.batch_loss(loss_g, label_g[:, 1])
+
+    def batch_loss(self, loss_g, label_g):
+        """The mean of one loss per sample (N,), which a variant may weight; label_g: (N,), 1 for a nodule."""
         return loss_g.mean()
 
     def logMetrics(self, epoch_ndx, mode_str, metrics_t, classificationThreshold=0.5):

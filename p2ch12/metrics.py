@@ -1,5 +1,7 @@
 """Counting hits and misses (chapter 12, "Graphing the positives and negatives")."""
 
+import math
+
 import torch
 
 
@@ -75,3 +77,22 @@ def average_precision(label, score) -> float:
     """Precision averaged over the steps in recall; NaN without positives."""
     precision, recall, _ = pr_curve(label, score)
     return float((precision * torch.diff(recall, prepend=recall.new_zeros(1))).sum())
+
+
+def prior_shift(trained, true) -> float:
+    """What to add to a log-odds score of a network that was trained where a share `trained` were nodules.
+
+    Where a share `true` are (both between 0 and 1), sigmoid(score + shift) is then the probability. By Bayes'
+    rule the odds are the prior odds times what the crop says, and the crop says the same in both places.
+    """
+    return math.log(true / (1 - true)) - math.log(trained / (1 - trained))
+
+
+def calibration_error(label, probability, bins=10) -> float:
+    """How far probabilities are from the shares that come true, averaged over `bins` groups of equal size.
+
+    label: bool (N,), probability: float (N,), N at least `bins`.
+    """
+    order = torch.argsort(probability)
+    groups = zip(torch.tensor_split(label[order].float(), bins), torch.tensor_split(probability[order], bins))
+    return sum(len(came) * abs(came.mean() - said.mean()).item() for came, said in groups) / len(label)

@@ -14,9 +14,11 @@ from p2ch12.augment import ALL, HU_RANGE, Strengths, augment, random_affine, sca
 from p2ch12.dsets import LunaDataset, getCtPatch
 from p2ch12.metrics import (
     average_precision,
+    calibration_error,
     confusion,
     pr_curve,
     precision_recall_f1,
+    prior_shift,
     roc_auc,
     roc_curve,
 )
@@ -220,6 +222,23 @@ def test_a_training_augments_what_it_cuts_from_patches(clean_output):
     assert seen == [(2, 1, *CROP_IRC)]
     plain = LunaTrainingApp(["--balanced", "--batch-size", "2", "--device", "cpu"])
     assert next(iter(plain.initTrainDl()))[0].shape == (2, 1, *CROP_IRC)
+
+
+@given(st.floats(0.01, 0.99), st.floats(0.01, 0.99))
+def test_the_prior_shift_moves_the_odds_by_bayes_rule(trained, true):
+    likelihood_ratio = 3.0
+    score = np.log(trained / (1 - trained) * likelihood_ratio)
+    wanted = true * likelihood_ratio / (true * likelihood_ratio + 1 - true)
+    assert 1 / (1 + np.exp(-(score + prior_shift(trained, true)))) == pytest.approx(wanted)
+    assert prior_shift(trained, trained) == 0
+
+
+def test_calibration_error_is_nought_for_shares_that_come_true_and_grows_with_their_distance():
+    label = torch.tensor([False, False, False, True] * 10 + [True, True, True, False] * 10)
+    told = torch.tensor([0.25] * 40 + [0.75] * 40)
+    assert calibration_error(label, told, bins=2) == pytest.approx(0)
+    assert calibration_error(label, told + 0.1, bins=2) == pytest.approx(0.1)
+    assert calibration_error(label, torch.tensor([0.0] * 40 + [1.0] * 40), bins=2) == pytest.approx(0.25)
 
 
 def test_works_on_slices_too():
