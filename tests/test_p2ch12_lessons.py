@@ -53,6 +53,7 @@ def test_balance_finds_what_training_as_is_does_not(runs, label, seed):
     assert area["balanced"] > area["as is"]
 
 
+@pytest.mark.lesson
 def test_more_of_the_others_are_right_than_recall_is_worth(trained):
     history = {
         arm: trained("p2ch12", **options)["history"][-1]["val"]
