@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from p1ch1.shapes import accuracy, draw_shapes
-from util.exercises import BUG, BUILD, EXPERIMENT, PREDICT, Exercise, case, expect, predicted, same
+from util.exercises import BUG, BUILD, EXPERIMENT, PREDICT, Exercise, case, expect, predicted, same, shapes
 
 # ---------------------------------------------------------------- 1.1
 
@@ -38,8 +38,15 @@ brightest_pixel = Exercise(
 
 @brightest_pixel.check
 def check_brightest_pixel(answer):
-    for height, width in ((1, 1), (1, 2), (2, 1), (2, 2), (2, 3), (3, 2), (5, 4), (16, 16)):
-        image = torch.randint(-9, 10, (height, width)).float()
+    images = []
+    for shape in shapes(2, 3):
+        for place in range(math.prod(shape)):
+            images.append(torch.zeros(shape))
+            images[-1].view(-1)[place] = 1
+    equals = torch.tensor([[0.0, 1.0], [1.0, 0.0]])  # two brightest: above and right, below and left
+    images += [equals, equals.flip(0), -1 - equals]
+    images += [torch.randint(-9, 10, shape).float() for shape in ((3, 2), (5, 4), (16, 16))]
+    for image in images:
         with case(image=image):
             row = int((image.max(1).values == image.max()).float().argmax())
             same(answer(image), (row, int(image[row].argmax())), "(row, column)")
