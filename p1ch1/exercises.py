@@ -243,9 +243,9 @@ honest_score = Exercise(
     minutes=15,
     kind=BUG,
     text="""
-    This function is meant to say how good a way of learning is: which share of *new* pictures what it
-    learns from the given ones will get right. With a learner that knows every picture by heart, it says 100
-    %. Mend it; you have no other pictures than these.
+    How good is a way of learning? This function is meant to say it: what the learner makes of the given
+    pictures, how large a share of *new* ones will it get right? With a learner that knows every picture by
+    heart, the function says 100 %. Mend it; you have no other pictures than these.
     """,
     stub='''
     def honest_score(images, labels, learn):

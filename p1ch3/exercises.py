@@ -434,7 +434,8 @@ luma = Exercise(
     minutes=15,
     kind=BUILD,
     text="""
-    Grey pictures, whatever the order of the axes. `axes` says what it is, such as `"height width channel"`.
+    Grey pictures, whatever the order of the axes. `axes` names them in that order, such as
+    `"height width channel"`.
     The weights of red, green and blue are those of section 3.4. A picture may be as wide as it has
     channels.
     """,
