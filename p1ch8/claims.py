@@ -25,6 +25,11 @@ def _with(images=("drawings", "photographs"), **changes):
     return {"record": {name: {"designs": runs, "images": 2000, "epochs": 30} for name in images}}
 
 
+def _ahead_by(values, name, other):
+    """How many points one design is ahead of another on validation drawings, on average."""
+    return 100 * float(_of(values, "drawings", name).mean() - _of(values, "drawings", other).mean())
+
+
 def _lost(values, name):
     """Accuracy lost to a shift by six pixels, in the live comparison."""
     return values["moved"][name][0] - values["moved"][name][-1]
@@ -274,6 +279,20 @@ CLAIMS = [
             for images in BOTH
         ),
         [_with(fully_connected={"validation": 0.6}), _with(baseline={"validation": 0.9})],
+    ),
+    Claim(
+        "ReLU in place of tanh is worth two points, and a third convolution one more. A sum around it changes nothing",
+        lambda v: (
+            abs(_ahead_by(v, "relu", "width") - 2.2) < 0.7
+            and abs(_ahead_by(v, "depth", "relu") - 1.4) < 0.7
+            and abs(_ahead_by(v, "res", "depth")) < 0.5
+        ),
+        [_with(), _with(relu={"validation": 0.82}, depth={"validation": 0.835}, res={"validation": 0.85})],
+    ),
+    Claim(
+        "Dropout and batch norm, as they are here, end a point below the wide network without them.",
+        lambda v: all(0.3 < _ahead_by(v, "width", name) < 2 for name in ("dropout", "batch norm")),
+        [_with(), _with(dropout={"validation": 0.81}, width={"validation": 0.805})],
     ),
     Claim(
         "a shift by four pixels costs the convnet five points, where on photographs it costs three",
