@@ -231,8 +231,8 @@ CLAIMS = [
         ],
     ),
     Claim(
-        "the one that comes closest to a genuine digit is still more than 1.3 away from it. Genuine digits by themselves are "
-        "about as close to their nearest neighbours, 2.0 as a rule",
+        "the one that comes closest to a genuine digit is still more than 1.3 away from it. Genuine digits by "
+        "themselves are about as close to their nearest neighbours, 2.0 as a rule",
         lambda v: (
             1.3 < v["nearest"].values.min().item() < 2.2 and abs(v["between"].median().item() - 2.0) < 0.1
         ),
