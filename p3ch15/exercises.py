@@ -22,7 +22,6 @@ from util.exercises import (
     as_tensor,
     case,
     expect,
-    parts,
     predicted,
     same,
 )
@@ -125,117 +124,143 @@ def the_mean(times, share):
 
 batcher_exercise = Exercise(
     "15.2",
-    title="Decide like a batcher",
+    title="When is each answered?",
     difficulty=2,
     minutes=25,
     kind=BUILD,
     text="""
-    `arrivals` are the sorted times at which requests come. The worker is free from `free_at` on. The batch
-    starts as soon as `max_batch` requests are there or the oldest has waited `max_wait` since its arrival,
-    whichever is earlier, but not before the worker is free. Return when it starts and how many requests it
-    takes.
+    Requests come at the sorted times `arrivals`. The network computes one batch at a time, and each batch takes
+    `seconds`, whatever its size. As soon as the network is idle and somebody is there, it starts, with all who
+    have come by then (those who come at this very moment, too), the oldest first, at most `max_batch`. When does
+    each request have its answer?
     """,
     stub='''
-    def next_batch(arrivals, free_at, max_batch, max_wait):
-        """arrivals: sorted times, at least one. Returns (start, number of requests)."""
+    def answered(arrivals, seconds, max_batch):
+        """arrivals: sorted times. Returns a list: for each request the time of its answer."""
         raise NotImplementedError("your turn")
     ''',
     hints=(
-        "Two moments matter, and a third holds both back. Which are they?",
-        "When the batch would be full (if it ever is), and when the oldest has waited enough: the earlier "
-        "counts. But no batch starts before the worker is free.",
-        "`start = max(free_at, min(full, arrivals[0] + max_wait))`; it takes whoever has arrived by then, at "
-        "most `max_batch`.",
+        "Go from batch to batch, not from request to request. What must you know to say when the next one starts?",
+        "When the network is free, and when the oldest of those left came: the later of the two is the start.",
+        "`start = max(free, arrivals[first])`; the batch is `arrivals[first:first + max_batch]`, as far as they "
+        "came by `start`; all of them are answered at `start + seconds`, and then the network is free again.",
     ),
     why="""
-    The wait counts from the oldest request's arrival, not from the moment the worker wakes up. A worker that
-    starts its clock when it gets free makes people wait twice after every burst.
+    A burst pays for itself: those at its end wait for the batches before them, and nobody waits for company.
+    Simulating the queue on paper is how one finds out what a `max_batch` brings, before any server is built.
     """,
 )
 
 
-def _next_batch(arrivals, free_at, max_batch, max_wait):
-    ready = arrivals[0] + max_wait
-    if len(arrivals) >= max_batch:
-        ready = min(ready, arrivals[max_batch - 1])
-    start = max(ready, free_at)
-    return start, min(max_batch, bisect.bisect_right(arrivals, start))
+def _answered(arrivals, seconds, max_batch):
+    times, free = [], -math.inf
+    while len(times) < len(arrivals):
+        start = max(free, arrivals[len(times)])
+        there = bisect.bisect_right(arrivals, start)
+        free = start + seconds
+        times += [free] * min(max_batch, there - len(times))
+    return times
 
 
 @batcher_exercise.check
 def check_batcher(answer):
-    for count in (1, 2, 3, 4):
-        for arrivals in itertools.combinations_with_replacement((0, 1, 2, 4), count):
-            for free_at, max_batch, max_wait in itertools.product((0, 1, 3, 9), (1, 2, 3), (0, 1, 2)):
-                given = dict(arrivals=list(arrivals), free_at=free_at, max_batch=max_batch, max_wait=max_wait)
-                with case(**given):
-                    got = parts(
-                        answer(list(arrivals), free_at, max_batch, max_wait),
-                        2,
-                        "two things are asked for: the start, and how many requests the batch takes.",
-                    )
-                    want = _next_batch(list(arrivals), free_at, max_batch, max_wait)
-                    same(got[0], want[0], "the start")
-                    same(got[1], want[1], "the number of requests")
+    for count in (1, 2, 3, 4, 5):
+        for arrivals in itertools.combinations_with_replacement((0, 1, 2, 4, 9), count):
+            for seconds, max_batch in itertools.product((1, 2, 5), (1, 2, 3)):
+                with case(arrivals=list(arrivals), seconds=seconds, max_batch=max_batch):
+                    want = _answered(list(arrivals), seconds, max_batch)
+                    same(answer(list(arrivals), seconds, max_batch), want, "the times of the answers")
 
 
 @batcher_exercise.solution
-def next_batch(arrivals, free_at, max_batch, max_wait):
-    ready = arrivals[0] + max_wait
-    if len(arrivals) >= max_batch:
-        ready = min(ready, arrivals[max_batch - 1])
-    start = max(ready, free_at)
-    return start, min(max_batch, sum(arrival <= start for arrival in arrivals))
+def answered(arrivals, seconds, max_batch):
+    times = []
+    free = arrivals[0]
+    while len(times) < len(arrivals):
+        first = len(times)
+        start = max(free, arrivals[first])
+        batch = [arrival for arrival in arrivals[first : first + max_batch] if arrival <= start]
+        free = start + seconds
+        times += [free] * len(batch)
+    return times
 
 
 @batcher_exercise.right
-def request_by_request(arrivals, free_at, max_batch, max_wait):
-    taken = []
+def request_by_request(arrivals, seconds, max_batch):
+    times, start, taken = [], None, 0
     for arrival in arrivals:
-        if len(taken) == max_batch or arrival > max(free_at, arrivals[0] + max_wait):
-            break
-        taken.append(arrival)
-    full = len(taken) == max_batch
-    ready = min(arrivals[0] + max_wait, taken[-1]) if full else arrivals[0] + max_wait
-    return [max(free_at, ready), len(taken)]
+        if start is None or taken == max_batch or arrival > start:
+            start = arrival if start is None else max(arrival, start + seconds)
+            taken = 0
+        taken += 1
+        times.append(start + seconds)
+    return times
 
 
 @batcher_exercise.right
-def in_numpy(arrivals, free_at, max_batch, max_wait):
-    times = np.array(arrivals, dtype=float)
-    full = times[max_batch - 1] if len(times) >= max_batch else np.inf
-    start = np.maximum(free_at, np.minimum(times[0] + max_wait, full))
-    return start, np.clip((times <= start).sum(), 1, max_batch)
+def in_numpy(arrivals, seconds, max_batch):
+    times = np.zeros(len(arrivals))
+    waiting, free = np.array(arrivals, dtype=float), -np.inf
+    while len(waiting):
+        free = max(free, waiting[0]) + seconds
+        size = min(int((waiting <= free - seconds).sum()), max_batch)
+        times[len(arrivals) - len(waiting) :][:size] = free
+        waiting = waiting[size:]
+    return times
 
 
 @batcher_exercise.wrong
-def never_waits_for_the_worker(arrivals, free_at, max_batch, max_wait):
-    return _next_batch(arrivals, 0, max_batch, max_wait)
+def one_at_a_time(arrivals, seconds, max_batch):
+    return _answered(arrivals, seconds, 1)
 
 
 @batcher_exercise.wrong
-def counts_the_wait_from_the_workers_waking(arrivals, free_at, max_batch, max_wait):
-    start = max(arrivals[0], free_at) + max_wait
-    if len(arrivals) >= max_batch:
-        start = max(free_at, min(start, arrivals[max_batch - 1]))
-    return start, min(max_batch, sum(arrival <= start for arrival in arrivals))
+def takes_everybody(arrivals, seconds, max_batch):
+    return _answered(arrivals, seconds, len(arrivals))
 
 
 @batcher_exercise.wrong
-def always_waits_to_the_end(arrivals, free_at, max_batch, max_wait):
-    start = max(arrivals[0] + max_wait, free_at)
-    return start, min(max_batch, sum(arrival <= start for arrival in arrivals))
+def never_waits_for_the_network(arrivals, seconds, max_batch):
+    return [arrival + seconds for arrival in arrivals]
 
 
 @batcher_exercise.wrong
-def takes_everybody(arrivals, free_at, max_batch, max_wait):
-    start, _ = _next_batch(arrivals, free_at, max_batch, max_wait)
-    return start, sum(arrival <= start for arrival in arrivals)
+def waits_for_a_full_batch(arrivals, seconds, max_batch):
+    times, free = [], -math.inf
+    for first in range(0, len(arrivals), max_batch):
+        batch = arrivals[first : first + max_batch]
+        free = max(free, batch[-1]) + seconds
+        times += [free] * len(batch)
+    return times
 
 
 @batcher_exercise.wrong
-def one_request_at_a_time(arrivals, free_at, max_batch, max_wait):
-    return max(arrivals[0], free_at), 1
+def the_first_always_starts_alone(arrivals, seconds, max_batch):
+    """Who comes at the very moment of the start is left for the next batch."""
+    times, free = [], -math.inf
+    while len(times) < len(arrivals):
+        start = max(free, arrivals[len(times)])
+        there = max(bisect.bisect_left(arrivals, start), len(times) + 1)
+        free = start + seconds
+        times += [free] * min(max_batch, there - len(times))
+    return times
+
+
+@batcher_exercise.wrong
+def a_batch_takes_as_long_as_its_requests(arrivals, seconds, max_batch):
+    times, free = [], -math.inf
+    while len(times) < len(arrivals):
+        start = max(free, arrivals[len(times)])
+        size = min(max_batch, bisect.bisect_right(arrivals, start) - len(times))
+        free = start + seconds * size
+        times += [free] * size
+    return times
+
+
+@batcher_exercise.wrong
+def never_idle(arrivals, seconds, max_batch):
+    """Batch follows upon batch, even where nobody has come yet."""
+    return [arrivals[0] + seconds * (place // max_batch + 1) for place in range(len(arrivals))]
 
 
 # ---------------------------------------------------------------- 15.3
@@ -870,22 +895,19 @@ trace_exercise = Exercise(
 
     ```python
     def choose(x):  return x * 2 if x.sum() > 0 else x - 1
-    def repeat(x):
-        for _ in range(len(x)):
-            x = x + 1
-        return x
+    def behind(x):  return x[len(x) // 2 :]
     def average(x): return x.sum() / x.shape[0]
     def shifted(x): return x - float(x.min())
     ```
 
-    `traced_choose`, `traced_repeat`, … are what `torch.jit.trace` made of them. What do these lines give?
+    `traced_choose`, `traced_behind`, … are what `torch.jit.trace` made of them. What do these lines give?
     """,
     stub="""
     remembered = {
         "choose(torch.tensor([-1.0, -2.0, -3.0])).tolist()": ...,
         "traced_choose(torch.tensor([-1.0, -2.0, -3.0])).tolist()": ...,
-        "repeat(torch.zeros(5)).tolist()": ...,
-        "traced_repeat(torch.zeros(5)).tolist()": ...,
+        "behind(torch.tensor([1.0, 2.0, 3.0, 4.0, 5.0])).tolist()": ...,
+        "traced_behind(torch.tensor([1.0, 2.0, 3.0, 4.0, 5.0])).tolist()": ...,
         "traced_average(torch.tensor([2.0, 4.0, 6.0, 8.0])).item()": ...,
         "traced_shifted(torch.tensor([5.0, 7.0])).tolist()": ...,
     }
@@ -894,12 +916,12 @@ trace_exercise = Exercise(
         "Go through each function with `torch.ones(3)` and write down the operations on tensors that happen. "
         "That list is the trace.",
         "What became a Python number or a Python decision on the way is a constant in the list. Shapes are an "
-        "exception: a trace records how they are asked for.",
-        "`choose` took its first branch, `repeat` added 1 three times, and `shifted` subtracted 1.0.",
+        "exception, where one asks for `x.shape`: a trace records that. `len(x)` is a Python number.",
+        "`choose` took its first branch, `behind` cut off one element, and `shifted` subtracted 1.0.",
     ),
     why="""
-    A trace is the list of what happened to the example. Branches, the number of rounds of a loop, and tensors
-    turned into Python numbers are frozen; `x.shape` is not. PyTorch warns while tracing, once; afterwards,
+    A trace is the list of what happened to the example. Branches, `len(x)`, and tensors turned into Python numbers
+    are frozen; `x.shape` is not. PyTorch warns while tracing, once; afterwards,
     the traced function is wrong without a word.
     """,
 )
@@ -909,10 +931,8 @@ def _choose(x):
     return x * 2 if x.sum() > 0 else x - 1
 
 
-def _repeat(x):
-    for _ in range(len(x)):
-        x = x + 1
-    return x
+def _behind(x):
+    return x[len(x) // 2 :]
 
 
 def _average(x):
@@ -928,7 +948,7 @@ def _what_happens():
     names = {"torch": torch}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        for function in (_choose, _repeat, _average, _shifted):
+        for function in (_choose, _behind, _average, _shifted):
             names[function.__name__[1:]] = function
             names[f"traced{function.__name__}"] = torch.jit.trace(function, torch.ones(3), check_trace=False)
         return {line: eval(line, names) for line in trace_exercise.stub_keys}
@@ -943,8 +963,8 @@ trace_exercise.solution("""
 remembered = {
     "choose(torch.tensor([-1.0, -2.0, -3.0])).tolist()": [-2, -3, -4],
     "traced_choose(torch.tensor([-1.0, -2.0, -3.0])).tolist()": [-2, -4, -6],
-    "repeat(torch.zeros(5)).tolist()": [5, 5, 5, 5, 5],
-    "traced_repeat(torch.zeros(5)).tolist()": [3, 3, 3, 3, 3],
+    "behind(torch.tensor([1.0, 2.0, 3.0, 4.0, 5.0])).tolist()": [3, 4, 5],
+    "traced_behind(torch.tensor([1.0, 2.0, 3.0, 4.0, 5.0])).tolist()": [2, 3, 4, 5],
     "traced_average(torch.tensor([2.0, 4.0, 6.0, 8.0])).item()": 5,
     "traced_shifted(torch.tensor([5.0, 7.0])).tolist()": [4, 6],
 }
@@ -952,17 +972,17 @@ remembered = {
 _REMEMBERED = dict(
     zip(
         trace_exercise.stub_keys,
-        ([-2, -3, -4], [-2, -4, -6], [5] * 5, [3] * 5, 5, [4, 6]),
+        ([-2, -3, -4], [-2, -4, -6], [3, 4, 5], [2, 3, 4, 5], 5, [4, 6]),
     )
 )
 trace_exercise.right({line: torch.tensor(value) for line, value in _REMEMBERED.items()})
 trace_exercise.right({line: np.array(value, dtype=float) for line, value in _REMEMBERED.items()})
 _KEYS = trace_exercise.stub_keys
 trace_exercise.wrong({**_REMEMBERED, _KEYS[1]: [-2, -3, -4]})
-trace_exercise.wrong({**_REMEMBERED, _KEYS[3]: [5] * 5})
+trace_exercise.wrong({**_REMEMBERED, _KEYS[3]: [3, 4, 5]})
 trace_exercise.wrong({**_REMEMBERED, _KEYS[4]: 20 / 3})
 trace_exercise.wrong({**_REMEMBERED, _KEYS[5]: [0, 2]})
-trace_exercise.wrong({**_REMEMBERED, _KEYS[3]: [3] * 3})
+trace_exercise.wrong({**_REMEMBERED, _KEYS[3]: [2, 3]})
 
 # ---------------------------------------------------------------- 15.8
 

@@ -1,6 +1,7 @@
 """Chapter 15: what is exported computes what PyTorch computes, for any batch, and says so if it does not."""
 
 import json
+import re
 import subprocess
 import sys
 import time
@@ -61,13 +62,17 @@ def test_every_export_of_the_classifier_keeps_its_word(held_out, executed):
         assert line.holds
 
 
-@pytest.mark.parametrize(("name", "rows", "crops"), [("phone", 3, 1000)])
+@pytest.mark.parametrize(
+    ("name", "rows", "crops"), [("exports", 10, 1000), ("efficiency", 7, 1000), ("phone", 3, 1000)]
+)
 def test_records_are_of_many_crops(name, rows, crops):
     record = json.loads((PROJECT / "data" / "p3ch15" / f"{name}.json").read_text())
     assert record["crops"] >= crops
     assert record["nodules"] >= 50
     (lines,) = (value for value in record.values() if isinstance(value, list))
     assert len(lines) == rows
+    if name == "exports":
+        assert all(line["holds"] for line in lines)
 
 
 def test_times_come_with_their_spread():
@@ -89,6 +94,27 @@ def test_what_is_compiled_computes_the_same_and_its_compiling_is_timed():
     assert row["compile_s"] * 1e3 > row["compiled_ms"].high
     shades = compiled.windowed(torch.tensor([-2000.0, -1000.0, -300.0, 400.0, 900.0]))
     assert shades.tolist() == pytest.approx([0, 0, 0.5**0.5, 1, 1])
+
+
+def code_of(text):
+    """The text's lines without their indentation, and without empty ones."""
+    return "\n".join(line.strip() for line in text.splitlines() if line.strip())
+
+
+def test_code_in_the_notebook_s_text_is_the_chapter_s():
+    """C++ and the engines cannot be built in a cell; the excerpts shown are lines of the files, in their order."""
+    (path,) = (PROJECT / "notebooks").glob("p3ch15_*.ipynb")
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    text = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown")
+    text = text[: text.index("## Exercises")]  # an exercise has code of its own
+    chapter = PROJECT / "p3ch15"
+    files = {"cpp": (chapter / "cpp").glob("*.cpp"), "python": (chapter / "serve").glob("*.py")}
+    for kind, paths in files.items():
+        sources = [code_of(file.read_text(encoding="utf-8")) for file in paths]
+        excerpts = re.findall(rf"^```{kind}\n(.*?)^```", text, re.M | re.S)
+        assert len(excerpts) >= 3
+        for excerpt in excerpts:
+            assert any(code_of(excerpt) in source for source in sources), excerpt
 
 
 def test_a_line_that_breaks_its_word_says_so():
