@@ -214,6 +214,11 @@ CLAIMS = [
         [{"kernels": {"classification-traced.pt": {FAST}, "eager PyTorch": {SLOW}}}],
     ),
     Claim(
+        "So does the compiled package, which is compiled but for its convolutions: those it asks of PyTorch.",
+        lambda v: v["kernels"]["classification.pt2"] == {SLOW},
+        [{"kernels": {"classification.pt2": set()}}],
+    ),
+    Claim(
         "onnxruntime brings convolutions of its own.",
         lambda v: not v["kernels"]["classification.onnx"],
         [{"kernels": {"classification.onnx": {SLOW}}}],

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import torch
 
 from p2ch10.dsets import LunaDataset
+from p2ch10.memory import memory
 from p2ch12.metrics import roc_auc
 
 
@@ -23,6 +24,7 @@ def evaluation_crops(count=100, nodules=None, held_out=True):
     chosen = split.pos_list[:nodules] + split.negative_list[: count - nodules]
     chosen.sort(key=lambda info: info.series_uid)  # scan after scan: each is opened once
     items = LunaDataset(candidateInfo_list=chosen, sortby_str="series_uid").__getitems__(range(len(chosen)))
+    memory.clear()  # whole scans, up to 1.5 GB, that nobody asks for again
     return torch.stack([item[0] for item in items]), torch.stack([item[1] for item in items])[:, 1].bool()
 
 
@@ -31,7 +33,7 @@ def calibration_crops(count=64):
     return evaluation_crops(count, held_out=False)[0]
 
 
-def in_batches(run, inputs, size=32) -> torch.Tensor:
+def in_batches(run, inputs, size=16) -> torch.Tensor:
     """`run` on all `inputs`, `size` at a time: what it answers, end to end, (N, ...).
 
     run: a module, or a function such as `open_export` gives. Of a tuple the first part is kept: the logits

@@ -125,5 +125,6 @@ def test_the_record_of_servers_has_every_one_with_all_its_figures():
         assert told["lines"] > 10
         for row in told["rows"]:
             assert row["refused"] == 0
+            assert 0 < row["low"] <= row["per_second"] <= row["high"]
             assert 0 < row["p50_ms"] <= row["p95_ms"] <= row["p99_ms"]
             assert 30 < row["megabytes"] < 10_000

@@ -195,6 +195,8 @@ def _in_process(clients, seconds):
             {
                 "clients": count,
                 "per_second": round(len(told["seconds"]) / seconds, 2),
+                "low": round(told["low"], 2),
+                "high": round(told["high"], 2),
                 "p50_ms": p50,
                 "p95_ms": p95,
                 "p99_ms": p99,
