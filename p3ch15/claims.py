@@ -15,6 +15,17 @@ def _ratio(benchmark, above, below):
     return benchmark["servers"][above][-1]["per_second"] / benchmark["servers"][below][-1]["per_second"]
 
 
+def _cheaper(benchmark, above, below):
+    """How many times less CPU time `above` takes per request than `below`, with many clients."""
+    return benchmark["servers"][below][-1]["cpu_ms"] / benchmark["servers"][above][-1]["cpu_ms"]
+
+
+def _cpu(**cpu_ms):
+    """A record of four servers in which only the CPU time per request at 32 clients matters."""
+    costs = {"plain": 110.0, "batching": 22.0, "fast": 12.0, "both": 10.0} | cpu_ms
+    return {"servers": {name: [{"cpu_ms": 100.0}, {"cpu_ms": cost}] for name, cost in costs.items()}}
+
+
 def _servers(**per_second):
     """A record of four servers in which only the rates at 32 clients matter; at one client all are equal."""
     rates = {"plain": 10, "batching": 60, "fast": 130, "both": 140} | per_second
@@ -184,11 +195,13 @@ CLAIMS = [
         [{"benchmark": _servers(batching=15)}],
     ),
     Claim(
-        "The numerics bring more than batching does, and once they are right, batching has little to add on a CPU.",
+        "Counted in the server's CPU time per request, which a busy machine disturbs less, the numerics bring more "
+        "than batching does, and once they are right, batching has little to add on a CPU.",
         lambda v: (
-            _ratio(v["benchmark"], "fast", "batching") > 1.2 and _ratio(v["benchmark"], "both", "fast") < 1.6
+            _cheaper(v["benchmark"], "fast", "batching") > 1.2
+            and _cheaper(v["benchmark"], "both", "fast") < 1.6
         ),
-        [{"benchmark": _servers(fast=62)}, {"benchmark": _servers(both=300)}],
+        [{"benchmark": _cpu(fast=20.0)}, {"benchmark": _cpu(both=4.0)}],
     ),
     Claim(
         "What it *costs* a lone client is less than a millisecond, after a burst as well.",
@@ -336,15 +349,14 @@ CLAIMS = [
         [{"variants": _variants(half=(889, 504, 70.0, 0.93))}],
     ),
     Claim(
-        "But neither the file nor the time gets smaller, since a zero is stored and multiplied like any other number; "
+        "But the file does not get smaller, since a zero is stored like any other number (and multiplied like one); "
         "only zipped is it small.",
         lambda v: (
             v["variants"][_HALF]["kilobytes"] == v["variants"][_EAGER]["kilobytes"]
-            and 0.75 < _milliseconds(v["variants"][_HALF]) / _milliseconds(v["variants"][_EAGER]) < 1.33
             and v["variants"][_HALF]["zipped_kilobytes"] < 0.7 * v["variants"][_EAGER]["zipped_kilobytes"]
         ),
         [
-            {"variants": _variants(half=(889, 504, 40.0, 0.97))},
+            {"variants": _variants(half=(500, 504, 70.0, 0.97))},
             {"variants": _variants(half=(889, 800, 70.0, 0.97))},
         ],
     ),
