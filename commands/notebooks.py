@@ -4,6 +4,7 @@ import base64
 import io
 import itertools
 import os
+import sysconfig
 import threading
 import time
 from contextlib import suppress
@@ -122,6 +123,17 @@ def outputs_text(cell) -> str:
     return "".join(parts)
 
 
+def without_places(traceback: list[str]) -> list[str]:
+    """A traceback as Jupyter prints it, without where packages and course lie on this machine."""
+    places = {
+        f"{Path(place)}{os.sep}"
+        for place in (PROJECT, *map(sysconfig.get_path, ("purelib", "platlib", "stdlib")))
+    }
+    for place in sorted(places, key=len, reverse=True):
+        traceback = [line.replace(place, "") for line in traceback]
+    return traceback
+
+
 def refresh(path) -> Executed:
     """Execute the notebook at `path` and write it back with fresh outputs."""
     path = Path(path)
@@ -138,6 +150,8 @@ def refresh(path) -> Executed:
         if not cell.id.startswith("exercise"):
             cell.id = f"cell-{number:03d}"
         for output in cell.get("outputs", []):
+            if output.output_type == "error":
+                output["traceback"] = without_places(output["traceback"])
             data = output.get("data", {})
             data.pop("application/vnd.jupyter.widget-view+json", None)
             if "image/png" in data:

@@ -7,6 +7,8 @@ python -m p2ch11.lessons --write    and recorded for the notebook
 import argparse
 import json
 
+from sklearn.metrics import roc_auc_score
+
 from p2ch10.dsets import LunaDataset
 from p2ch11.training import METRICS_LABEL_NDX, METRICS_SCORE_NDX, LunaTrainingApp
 from util.errors import main_guard
@@ -47,9 +49,7 @@ class SizeApp(LunaTrainingApp):
 
 def ranked_right(label, score) -> float:
     """The share of pairs of a nodule and another candidate in which the nodule scores higher; a tie is half a pair."""
-    nodules, others = score[label], score[~label]
-    higher = (nodules[:, None] > others).double() + 0.5 * (nodules[:, None] == others).double()
-    return higher.mean().item()
+    return float(roc_auc_score(label, score))
 
 
 def measure(nodules, seed) -> dict:

@@ -123,9 +123,8 @@ def getCtPatch(series_uid, center_xyz, width_irc, patch_irc):
     patch leaves the scan, the scan is mirrored at its border.
     """
     patch, center_irc = getCtRawCandidate(series_uid, center_xyz, patch_irc)
-    shape = [
-        max(size, wide) for size, wide in zip(scan_shape(series_uid), patch_irc)
-    ]  # short scans come padded
+    # Short scans come padded.
+    shape = [max(size, wide) for size, wide in zip(scan_shape(series_uid), patch_irc)]
     for axis, (center, width, wide, size) in enumerate(zip(center_irc, width_irc, patch_irc, shape)):
         crop_start = min(max(center - width // 2, 0), size - width)
         patch_start = min(max(center - wide // 2, 0), size - wide)

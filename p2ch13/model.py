@@ -32,9 +32,8 @@ class UNetWrapper(nn.Module):
         self.input_batchnorm = nn.BatchNorm2d(in_channels)
         self.unet = UNet(in_channels, n_classes, depth, wf, padding, batch_norm, up_mode)
         self.final = nn.Sigmoid()
-        self.edge_multiple = (
-            2 ** (depth - 1) if padding else 1
-        )  # each level halves, and drops what is left over
+        # Each level halves, and drops what is left over.
+        self.edge_multiple = 2 ** (depth - 1) if padding else 1
         self._init_weights()
 
     def _init_weights(self):

@@ -13,15 +13,19 @@ from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 from pathlib import Path
 
+import pandas as pd
+import torch
 from tqdm import tqdm
 
 from p2ch10.dicom_files import is_dicom
 from p2ch10.reading import scan_name, suffix_of
 from p2ch10.scans import load_scan
-from p2ch14.report import TEMPLATES
+from p2ch14.findings import write_json
+from p2ch14.pipeline import NodulePipeline
+from p2ch14.report import TEMPLATES, scan_section, write_report
 from util.errors import UserError
 from util.files import atomic_path
-from util.paths import shown
+from util.paths import PROJECT, shown
 from util.processes import end_with_parent
 
 COLUMNS = (
@@ -87,17 +91,12 @@ class Analyst:
     """Analyses one scan after the other in a process of its own; the networks are loaded once."""
 
     def __init__(self, options):
-        from p2ch14.pipeline import NodulePipeline
-
         self.folder = Path(options["out"])
         self.with_reports = options["reports"]
         self.pipeline = NodulePipeline(**options["networks"])
 
     def __call__(self, path) -> dict:
         """Analyse the scan, write its files, return its row; what is wrong with it is in the row."""
-        from p2ch14.findings import write_json
-        from p2ch14.report import scan_section, write_report
-
         key, threshold = key_of(path), self.pipeline.threshold
         row = dict.fromkeys(COLUMNS, "") | {"scan": str(path), "state": "done"}
         try:
@@ -186,8 +185,6 @@ class Archive:
 
     def write(self, rows):
         """The table of all scans as CSV and, where pyarrow is installed, as Parquet; a page that links the reports."""
-        import pandas as pd
-
         table = pd.DataFrame(rows, columns=list(COLUMNS))
         for name in ("seconds", "largest_mm", "highest_probability", "highest_malignancy"):
             table[name] = pd.to_numeric(table[name])
@@ -213,8 +210,6 @@ _analyst = None
 def _start(options, threads):
     """In a new process of the pool: end with the command, take the given share of the cores, load the networks."""
     global _analyst
-    import torch
-
     end_with_parent()
     torch.set_num_threads(threads)
     _analyst = Analyst(options)
@@ -275,8 +270,6 @@ def _on_ray(todo, options, address):
         import ray
     except ImportError:
         raise UserError("--ray needs Ray: pip install -r p3ch15/serve/requirements.txt") from None
-    from util.paths import PROJECT
-
     environment = {"env_vars": {"PYTHONPATH": str(PROJECT)}}
     ray.init(address, runtime_env=environment, log_to_driver=False, include_dashboard=False)
     try:

@@ -11,6 +11,7 @@ import SimpleITK as sitk
 from scipy.special import expit
 
 from p2ch10.dsets import Ct
+from p2ch13.lungs import Lungs
 from util.files import atomic_path
 
 
@@ -51,7 +52,7 @@ class ScanResult:
     """What the analysis of one scan found: every candidate, most probable first.
 
     path: what the scan is called in reports. seconds: that the analysis took. warnings: what limits the findings,
-    as `p2ch14.limits.limits_of` says it.
+    as `p2ch14.limits.limits_of` says it. lungs: where they are, for whoever draws the scan, or None.
     """
 
     series_uid: str
@@ -59,13 +60,15 @@ class ScanResult:
     seconds: float
     findings: list[Finding]
     warnings: tuple[str, ...] = ()
+    lungs: Lungs | None = field(default=None, repr=False, compare=False)
 
     def nodules(self, threshold=0.5) -> list[Finding]:
         """The findings with at least this probability."""
         return [finding for finding in self.findings if finding.probability >= threshold]
 
     def without_voxels(self):
-        """The same result; of many scans, the findings' voxels would fill the memory."""
+        """The same result; of many scans, the findings' voxels and the lungs would fill the memory."""
+        self.lungs = None
         for finding in self.findings:
             finding.voxels = None
         return self

@@ -106,7 +106,7 @@ class NodulePipeline:
             if finding.probability >= self.threshold:
                 finding.axes_mm = axes_of(finding.voxels, ct.hu_a.shape, ct.geometry.spacing_irc)[:2]
         warnings = limits_of(ct, lungs)
-        return ScanResult(ct.series_uid, str(path), time.perf_counter() - start, findings, warnings)
+        return ScanResult(ct.series_uid, str(path), time.perf_counter() - start, findings, warnings, lungs)
 
     def segment_ct(self, ct: Ct, lungs=None, batch_size=None) -> np.ndarray:
         """Suspicious voxels of a scan, bool (I, R, C), of the scan's shape: chapter 13's `segment`.

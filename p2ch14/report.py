@@ -30,7 +30,7 @@ def scan_section(ct, result, threshold, truth=""):
         "truth": truth,
         "warnings": result.warnings,
         "rows": nodules,
-        "projections": projections(ct, nodules),
+        "projections": projections(ct, nodules, result.lungs),
         "pictures": [cuts(ct, finding) for finding in nodules[:MOST_PICTURES]],
     }
 

@@ -68,14 +68,15 @@ def windowed(hu, window) -> np.ndarray:
     return np.clip((np.asarray(hu, dtype=np.float32) - low) * (255 / (high - low)), 0, 255)
 
 
-def projections(ct, nodules) -> list[dict]:
+def projections(ct, nodules, lungs=None) -> list[dict]:
     """The scan seen from the front and from the feet: dicts for the template.
 
     The largest value within the lungs along each line of sight, in front of the body as a shade: ribs and spine
-    would hide everything else. nodules: findings, in the order of their numbers.
+    would hide everything else. nodules: findings, in the order of their numbers. lungs: the scan's, where they are
+    known already.
     """
     upright = Upright(ct)
-    in_lungs = _within_lungs(ct.hu_a)
+    in_lungs = _within_lungs(ct.hu_a, lungs or Lungs(ct.hu_a))
     shape = upright.shape
     front = np.full((shape[0], shape[2]), -32768, np.int16)
     feet = np.full(shape[1:], -32768, np.int16)
@@ -117,14 +118,14 @@ def projections(ct, nodules) -> list[dict]:
     return told
 
 
-def _within_lungs(hu):
+def _within_lungs(hu, lungs):
     """Where projections look, every `STEP_IRC`-th voxel, float32: the lungs with what lies in them, without their wall.
 
     The lungs' mask is air alone: vessels and nodules are its holes.
     """
     coarse = hu[tuple(slice(None, None, step) for step in STEP_IRC)]
     # Noise aside, a room's air is less dense than any lung; it counts as lung where the picture cuts a lung open.
-    mask = Lungs(hu).mask & (ndimage.uniform_filter(coarse, 3) > ROOM_HU)
+    mask = lungs.mask & (ndimage.uniform_filter(coarse, 3) > ROOM_HU)
     disk = np.hypot(*np.mgrid[-5:6, -5:6]) <= 5
     room = np.pad(mask, ((0, 0), (5, 5), (5, 5)))  # so that closing works at the picture's edge, too
     mask = ndimage.binary_closing(room, disk[None])[:, 5:-5, 5:-5]

@@ -17,11 +17,11 @@ from collections import Counter
 
 import psutil
 
-from p3ch15.benchmark import bodies, running
+from p3ch15.benchmark import NPY, bodies, running
+from p3ch15.serve.compare import memory_of
 from util.errors import UserError, main_guard
 from util.files import atomic_path
 
-NPY = "application/octet-stream"
 MOST_GROWTH = 200e6
 SCANNERS, NONSENSE_SHARE = 2, 0.2
 NONSENSE = (
@@ -88,17 +88,6 @@ class Visitor(threading.Thread):
                 break
             time.sleep(0.5)
         self.ask("DELETE", url)
-
-
-def memory_of(process) -> int:
-    """Bytes that the server and its processes hold."""
-    total = 0
-    for one in [process, *process.children(recursive=True)]:
-        try:
-            total += one.memory_info().rss
-        except psutil.Error:
-            continue  # it ended between the two questions
-    return total
 
 
 def soak(minutes, clients) -> dict:

@@ -2,12 +2,13 @@
 
 import os
 import re
+import sysconfig
 
 import nbformat
 import pytest
 
 from commands import notebooks
-from commands.notebooks import MOST_BYTES, NOTEBOOKS, execute, outputs_text
+from commands.notebooks import MOST_BYTES, NOTEBOOKS, execute, outputs_text, refresh
 
 PATHS = sorted(NOTEBOOKS.glob("p*.ipynb"))
 
@@ -97,3 +98,22 @@ def test_the_command_prints_time_size_and_memory(tmp_path, monkeypatch, capsys):
         assert re.fullmatch(
             rf"p1ch0_small.ipynb +12.3 s +\d+ KB +{peak / 1e9:.2f} GB of memory{excess}", line
         )
+
+
+@pytest.mark.slow
+def test_a_traceback_does_not_say_where_things_lie_on_this_machine(tmp_path, monkeypatch):
+    """Of a module of the course, one of a package, one of Python's own: the names stay, the folders go."""
+    code = ["import torch", "from p2ch10.scans import load_scan", "import json", "{}"]
+    asked = ("torch.nn.Linear(2, 2)(torch.ones(3))", "load_scan('no.mhd')", "json.loads('{')")
+    cells = [
+        nbformat.v4.new_code_cell("\n".join([*code[:3], line]), metadata={"tags": ["raises-exception"]})
+        for line in asked
+    ]
+    path = tmp_path / "p9ch1_errors.ipynb"
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), path)
+    refresh(path)
+    text = path.read_text(encoding="utf-8")
+    for place in (notebooks.PROJECT, sysconfig.get_path("purelib"), sysconfig.get_path("stdlib")):
+        assert str(place) not in text
+    for name in ("torch/nn/modules/linear.py", "p2ch10/", "json/decoder.py"):
+        assert name in text

@@ -207,7 +207,7 @@ def _job_of(jobs, number, done=False):
 def _add_scans(app, jobs):
     @app.get("/")
     def page():
-        return render_template("index.html")
+        return render_template("index.html", planes=PLANES)
 
     @app.get("/example.zip")
     def example():
