@@ -133,7 +133,7 @@ def smooth_noise(rng, shape, sigma):
 class Build:
     """What kind of body. size: 1 for an average adult. fat_mm: under the skin. vessels: their calibre,
     1 on average. lung_hu: of the parenchyma. haze_hu: how much denser it is where it lies on the back.
-    emphysema: it has holes."""
+    emphysema: it has holes. mottle: how uneven the parenchyma is, 1 as usual."""
 
     size: float
     fat_mm: float
@@ -141,6 +141,7 @@ class Build:
     lung_hu: float
     haze_hu: float
     emphysema: bool
+    mottle: float = 1.0
 
 
 def sample_build(rng, size: float) -> Build:
@@ -317,7 +318,9 @@ class Anatomy:
     def _textures(self, y):
         """HU of the parenchyma, with gravity, mottle and, in some, emphysema; fat and muscle."""
         u, s = self.rng.uniform, self.size
-        hu = self.build.lung_hu + u(15, 50) * (y / (90 * s)) + 16 * self._noise(3.2) + 12 * self._noise(16)
+        m = self.build.mottle
+        hu = self.build.lung_hu + u(15, 50) * (y / (90 * s))
+        hu = hu + 16 * m * self._noise(3.2) + 12 * m * self._noise(16)
         rear = np.clip((y - 25 * s) / (50 * s), 0, 1)
         hu = hu + self.build.haze_hu * rear * np.exp(-np.maximum(-self.lung, 0) / u(2, 5))
         if self.build.emphysema:

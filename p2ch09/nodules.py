@@ -12,6 +12,21 @@ DIAMETER_QUANTILES = ([0, 0.05, 0.25, 0.5, 0.75, 0.95, 1], [3.3, 4.1, 5.1, 6.4, 
 P_MALIGNANT = ([3.5, 4.5, 5.5, 7, 9, 12, 18], [0.0, 0.03, 0.07, 0.16, 0.54, 0.81, 0.96])
 # Of 888 scans, how many have 0, 1, 2, 3 nodules; the rest have four or more.
 SCANS_WITH = [288, 310, 159, 62, 69]
+MOTTLE_MM = 0.9  # the texture of a nodule with a `Look` is alike over about so much
+
+
+@dataclass(frozen=True)
+class Look:
+    """How a nodule differs from others of its kind; `p2ch09.varied` draws it.
+
+    hu: of its tissue, before the scanner blurs it. edge_mm: the width over which it fades into the lung. mottle_hu:
+    standard deviation of its texture. stretch: of the logarithm of its three axes; 0 is a ball.
+    """
+
+    hu: float
+    edge_mm: float
+    mottle_hu: float
+    stretch: float
 
 
 @dataclass
@@ -19,7 +34,8 @@ class Nodule:
     """One nodule, in the scanner's frame until `p2ch09.phantom` has placed it in the patient's.
 
     kind: solid, part-solid, ground-glass or calcified. outline: round, lobulated or spiculated.
-    place: free, vessel or pleura. ratings: four readers' malignancy, 1 to 5. bbox_xyz: (2, 3), mm.
+    place: free, vessel or pleura. ratings: four readers' malignancy, 1 to 5. bbox_xyz: (2, 3), mm. look: None
+    draws it as all of its kind are.
     """
 
     diameter_mm: float
@@ -31,6 +47,7 @@ class Nodule:
     center_xyz: np.ndarray = field(default_factory=lambda: np.zeros(3))
     bbox_xyz: np.ndarray = field(default_factory=lambda: np.zeros((2, 3)))
     seed: int = 0
+    look: Look | None = None
 
 
 def sample_count(rng):
@@ -86,8 +103,10 @@ def draw_nodule(hu, mask, grid, anatomy, nodule, sunk=False):
     )
     in_lung = np.clip(0.5 - anatomy.sample_box(anatomy.lung, z, y, x) / 0.6, 0, 1)
     offset = [v - c for v, c in zip((x, y, z), nodule.center_xyz)]
-    distance, outer = _outline(rng, offset, radius, nodule.outline)
+    look = nodule.look
+    distance, outer = _outline(rng, offset, radius, nodule.outline, look.stretch if look else 0.13)
     edge = 0.4 if nodule.kind in ("solid", "calcified") else rng.uniform(0.7, 1.6)
+    edge = look.edge_mm if look else edge
     if not sunk:
         for _ in range(2):  # the second time the part in the lung has settled
             volume = (np.clip(0.5 - (distance - outer) / edge, 0, 1) * in_lung).sum() * np.prod(
@@ -109,8 +128,10 @@ def draw_nodule(hu, mask, grid, anatomy, nodule, sunk=False):
     box = tuple(slice(low[k], high[k]) for k in (2, 1, 0))
     here, fraction = hu[box], shrink(shape)
     solid = rng.normal(12, 18) + 0.12 * (anatomy.blood_hu - 40)
+    mottle = _mottle(rng, here.shape, spacing) * np.float32(look.mottle_hu) if look else 0.0
     if nodule.kind in ("ground-glass", "part-solid"):
         haze = rng.normal(-630, 45) + 20 * rng.standard_normal(here.shape)
+        haze = look.hu + mottle if look else haze
         here += fraction * np.maximum(haze - here, 0)
     if nodule.kind == "part-solid":
         aside = rng.normal(0, 0.18 * radius, 3)
@@ -118,7 +139,8 @@ def draw_nodule(hu, mask, grid, anatomy, nodule, sunk=False):
         core = shrink(np.clip(0.5 - (away - outer * rng.uniform(0.4, 0.65)) / 0.6, 0, 1) * body)
         here += core * np.maximum(solid - 15 - here, 0)
     elif nodule.kind == "solid":
-        here += fraction * np.maximum(solid + 15 * rng.standard_normal(here.shape) - here, 0)
+        tissue = solid + 15 * rng.standard_normal(here.shape)
+        here += fraction * np.maximum((look.hu + mottle if look else tissue) - here, 0)
     elif nodule.kind == "calcified":
         here += fraction * np.maximum(solid - here, 0)
         core = shrink(np.clip(0.5 - (distance - outer * rng.uniform(0.5, 1.0)) / 0.6, 0, 1) * body)
@@ -150,9 +172,17 @@ def _spread(offset):
     return x[None, None, :], y[None, :, None], z[:, None, None]
 
 
-def _outline(rng, offset, radius, outline):
+def _mottle(rng, shape, spacing_xyz):
+    """Unit noise (Z, Y, X), alike over about a millimetre."""
+    from scipy.ndimage import gaussian_filter
+
+    noise = gaussian_filter(rng.standard_normal(shape).astype(np.float32), MOTTLE_MM / spacing_xyz[::-1])
+    return noise / max(noise.std(), 1e-6)
+
+
+def _outline(rng, offset, radius, outline, stretch_sd):
     """(distance from the centre, radius of the outline in that direction), both (Z, Y, X) float32."""
-    stretch = np.exp(rng.normal(0, 0.13, 3))
+    stretch = np.exp(rng.normal(0, stretch_sd, 3))
     stretch /= np.prod(stretch) ** (1 / 3)
     turn = np.linalg.qr(rng.normal(size=(3, 3)))[0] * stretch
     x, y, z = (v.astype(np.float32) for v in _spread(offset))

@@ -21,6 +21,7 @@ from scipy import fft
 from p2ch09.anatomy import Anatomy, Build, Grid, Upsampler, deposit, grow_tree, sample_build, tube_points
 from p2ch09.geometry import Geometry
 from p2ch09.nodules import Nodule, draw_nodule, sample_count, sample_nodule
+from p2ch09.varied import draw_lymph_nodes, sample_varied_nodule, varied_build, varied_scanner
 from util.errors import UserError, main_guard
 from util.files import atomic_path
 from util.processes import end_with_parent
@@ -118,12 +119,13 @@ def make_patient(
     nodules=None,
     richness=1,
     masks=False,
+    is_varied=False,
 ) -> Patient:
     """Make one patient. seed: an int, or (cohort's seed, number of the scan). shape: (Z, Y, X).
 
     scanner, build (the body) and nodules (how many) are drawn at random by default; `richness` gives
-    the patient the nodules of so many LUNA16 scans. Same arguments, same bytes. Raises `UserError`
-    for a shape that cannot hold a chest.
+    the patient the nodules of so many LUNA16 scans; `is_varied`: see `p2ch09.varied`. Same arguments, same
+    bytes. Raises `UserError` for a shape that cannot hold a chest.
     """
     shape = tuple(int(n) for n in shape)
     if len(shape) != 3 or min(shape) < 16:
@@ -132,6 +134,8 @@ def make_patient(
     rng = np.random.default_rng([909, *key])
     drawn_scanner, size, middle_x = sample_view(rng, shape)
     drawn_build = sample_build(rng, size)
+    if is_varied:
+        drawn_scanner, drawn_build = varied_scanner(rng, drawn_scanner), varied_build(rng, drawn_build)
     scanner, build = scanner or drawn_scanner, build or drawn_build
     grid = _aim(rng, shape, np.array(scanner.spacing_xyz), build.size, middle_x)
     anatomy = Anatomy(rng, grid, build, scanner.blood_hu)
@@ -140,7 +144,10 @@ def make_patient(
     _draw_anatomy(hu, grid, anatomy)
     trees = _draw_vessels(hu, grid, anatomy)
     mask = np.zeros(shape, bool)
-    found = [sample_nodule(rng) for _ in range(_count(rng, nodules, richness))]
+    if is_varied:
+        draw_lymph_nodes(rng, hu, grid, anatomy)
+    sample = sample_varied_nodule if is_varied else sample_nodule
+    found = [sample(rng) for _ in range(_count(rng, nodules, richness))]
     found = _place(rng, anatomy, grid, found, trees)
     for nodule in found:
         draw_nodule(hu, mask, grid, anatomy, nodule)
@@ -535,18 +542,21 @@ def write_scan(patient: Patient, folder: Path, masks=False):
 
 
 def _scan_job(job):
-    number, seed, shape, folder, richness, masks = job
-    patient = make_patient((seed, number), shape, richness=richness, masks=masks)
+    number, seed, shape, folder, richness, masks, is_varied = job
+    patient = make_patient((seed, number), shape, richness=richness, masks=masks, is_varied=is_varied)
     write_scan(patient, Path(folder) / f"subset{number % SUBSETS}", masks)
     patient.hu = patient.mask = None
     return patient
 
 
-def write_cohort(out, scans, seed, shape=SHAPE, *, processes=None, richness=1, masks=False):
+def write_cohort(
+    out, scans, seed, shape=SHAPE, *, processes=None, richness=1, masks=False, is_varied=False
+):
     """Write `scans` patients below `out` in LUNA16's layout; `out` must be empty or absent.
 
     Scan n lands in `subset{n % 10}`, as LUNA16 spreads its scans over ten folders. richness: how many
-    LUNA16 scans' nodules each patient has. masks: write the nodules' exact voxels beside each scan.
+    LUNA16 scans' nodules each patient has. masks: write the nodules' exact voxels beside each scan. is_varied: as
+    for `make_patient`.
     """
     from util.util import enumerateWithEstimate
 
@@ -556,7 +566,7 @@ def write_cohort(out, scans, seed, shape=SHAPE, *, processes=None, richness=1, m
     if out.exists() and any(out.iterdir()):
         raise UserError(f"{out} is not empty; name a new folder or remove the old one")
     out.mkdir(parents=True, exist_ok=True)
-    jobs = [(n, seed, shape, str(out), richness, masks) for n in range(scans)]
+    jobs = [(n, seed, shape, str(out), richness, masks, is_varied) for n in range(scans)]
     processes = processes or min(os.cpu_count() or 1, scans, 8)
     if processes == 1:
         results = map(_scan_job, jobs)
@@ -627,6 +637,7 @@ def main(arguments=None):
     parser.add_argument("--processes", type=int, default=None)
     parser.add_argument("--masks", action="store_true", help="also write each scan's nodule mask (.nii.gz)")
     parser.add_argument("--richness", type=int, default=1, help="nodules of so many LUNA16 scans in each")
+    parser.add_argument("--varied", action="store_true", help="patients that differ more: p2ch09.varied")
     options = parser.parse_args(arguments)
     write_cohort(
         options.out,
@@ -636,6 +647,7 @@ def main(arguments=None):
         processes=options.processes,
         richness=options.richness,
         masks=options.masks,
+        is_varied=options.varied,
     )
     print(f"{options.scans} generated patients in {options.out}")
 

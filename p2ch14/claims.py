@@ -254,4 +254,16 @@ CLAIMS = [
         lambda v: 0 < len(v["others"]) - len(v["clear"]) < 0.2 * len(v["others"]),
         [{"clear": []}],
     ),
+    Claim(
+        "Whatever it is shown, the last layer comes out where generated examples alone bring it, and a little below "
+        "the shipped one",
+        lambda v: (
+            all(abs(v["few_means"][n].mean() - v["few_means"][0].mean()) < 0.01 for n in (4, 16, 52))
+            and 0.01 < v["few_means"][None].mean() - v["few_means"][0].mean() < 0.05
+        ),
+        [
+            {"few_means": {None: np.array([0.52]), 0: np.array([0.5]), **dict.fromkeys((4, 16), np.array([0.5])), 52: np.array([0.6])}},
+            {"few_means": dict.fromkeys((None, 0, 4, 16, 52), np.array([0.5]))},
+        ],
+    ),
 ]

@@ -13,7 +13,7 @@ from torch import nn
 from p2ch11.model import LunaBlock
 from p2ch12.augment import augment
 from p2ch14.dsets import LunaDataset
-from p2ch14.resampling import resampled_candidate
+from p2ch14.resampling import resampled_candidate, resampled_patch
 
 SMALL_CROP_IRC = (16, 32, 32)  # voxels of `p2ch14.resampling.SPACING_IRC`: a cube of 20 x 22 x 22 mm
 SHARE = 0.75  # of the second classifier in the ensemble; chosen on tuning scans
@@ -61,6 +61,10 @@ class SmallCropDataset(LunaDataset):
         return [self.sampleFromCandidateInfo_tup(info, info.isNodule_bool) for info in infos]
 
     def crop_at(self, info):
+        """The crop, or the patch around it where `patch_irc` is set and the training augments it."""
+        if self.patch_irc is not None:
+            patch_t, center_irc = resampled_patch(info, SMALL_CROP_IRC, self.patch_irc)
+            return patch_t[None], center_irc
         crop_t, center_irc = resampled_candidate(info, SMALL_CROP_IRC)
         return augment(crop_t[None, None], self.strengths)[0], center_irc
 

@@ -10,6 +10,8 @@ FIRST are weights of the first classifier, such as data/p2ch14/classification.sa
 import random
 import sys
 
+import torch
+
 from p2ch10.dsets import CandidateInfoTuple, getCandidateInfoList, is_held_out
 from p2ch11.model import LunaModel
 from p2ch11.training import load_weights
@@ -19,9 +21,10 @@ from p2ch13.training import SegmentationTrainingApp
 from p2ch14.dsets import series_of
 from p2ch14.malignancy import predict
 from p2ch14.pipeline import NodulePipeline
-from p2ch14.second_classifier import SecondClassifier, SmallCropDataset
+from p2ch14.second_classifier import SMALL_CROP_IRC, SecondClassifier, SmallCropDataset
 from p2ch14.shipped.ball_targets import BallCrops, BallSlices
 from p2ch14.shipped.hard_negatives import kept, mine, without_irrelevant
+from p2ch14.shipped.rescan import rescanned
 from util.errors import UserError, main_guard
 
 HARD = 0.02  # what is no nodule is hard from this probability on
@@ -115,7 +118,8 @@ class HardNegativeTrainingApp(LunaTrainingApp):
         """Those of `others`, which are no nodules, that `--hard-from` is not sure of, and as many more."""
         model = self.to_device(load_weights(LunaModel(), self.cli_args.hard_from))
         dataset = LunaDataset(candidateInfo_list=others)
-        is_hard = predict(model, dataset, device=str(self.device)) >= HARD
+        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.use_bfloat16):
+            is_hard = predict(model, dataset, device=str(self.device)) >= HARD
         hard = [c for c, it_is in zip(dataset.candidateInfo_list, is_hard) if it_is]
         easy = [c for c, it_is in zip(dataset.candidateInfo_list, is_hard) if not it_is]
         self.say(f"{len(hard)} of {len(others)} that are no nodules are hard")
@@ -126,10 +130,21 @@ class SecondClassifierTrainingApp(HardNegativeTrainingApp):
     """Trains `SecondClassifier` on nodules and on what the first classifier takes for some."""
 
     def initModel(self):
-        return self.to_device(SecondClassifier())
+        model = SecondClassifier()
+        return self.to_device(load_weights(model, self.cli_args.start) if self.cli_args.start else model)
 
     def dataset_of(self, candidates):
-        return SmallCropDataset(ratio_int=int(self.cli_args.balanced), candidateInfo_list=candidates)
+        dataset = SmallCropDataset(ratio_int=int(self.cli_args.balanced), candidateInfo_list=candidates)
+        if self.strengths.moves:
+            dataset.patch_irc, self.crop_irc = self.strengths.patch(SMALL_CROP_IRC), SMALL_CROP_IRC
+        return dataset
+
+    def computeBatchLoss(self, batch_ndx, batch_tup, batch_size, metrics_g):
+        """Chapter 12's, of crops by various scanners while training."""
+        if self.model.training:
+            input_t, *rest = batch_tup
+            batch_tup = (rescanned(input_t), *rest)
+        return super().computeBatchLoss(batch_ndx, batch_tup, batch_size, metrics_g)
 
     def initValDl(self):
         return self.make_loader(SmallCropDataset(self.cli_args.val_stride, True), shuffle=False)

@@ -1,0 +1,252 @@
+"""Real nodules: does the shipped U-Net propose them, and what do a few of them teach the classifiers? (chapter 14)
+
+    python -m p2ch14.real_nodules FOLDER [--write]
+
+FOLDER/nodules51 holds cubes of real scans, each around one nodule: NAME.mhd, a reader's mask NAME_mask.nii.gz, and
+nodules.csv with name, centre in mm (coordX, coordY, coordZ), diameter_mm and texture (1 ground glass … 5 solid).
+FOLDER/luna holds whole scans with LUNA16's lists. Neither is part of the course. What is learned here is measured
+and thrown away: the shipped networks never see a real scan. --write keeps the figures in data/p2ch14.
+"""
+
+import argparse
+import csv
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+import torch
+from torch.nn import functional as F
+
+from p2ch10.dsets import getCandidateInfoList, is_held_out
+from p2ch10.scans import load_scan
+from p2ch13.segment import EDGE, segment_plainly
+from p2ch14.findings import Finding
+from p2ch14.pipeline import MIRRORS, NodulePipeline, crop_of
+from p2ch14.resampling import resampled_candidate
+from p2ch14.second_classifier import SMALL_CROP_IRC
+from util.errors import UserError, main_guard
+from util.files import atomic_path
+from util.paths import PROJECT, shown
+
+RECORD = PROJECT / "data" / "p2ch14" / "few_real_nodules.json"
+RATES = (0.25, 0.5, 1, 2, 4, 8)  # false positives per scan
+FEW = (0, 4, 16, 65)  # real nodules to learn from, or as many as the other patients have
+FOLDS, DRAWS = 5, 10
+GENERATED = (400, 2000)  # generated nodules and others that keep the network from forgetting
+STAY = 0.01  # how strongly the head is held to where it was
+VAL_STRIDE = 5
+
+
+def cubes_of(folder) -> list[dict]:
+    """The rows of nodules.csv, each with its scan ("ct") and the nodule's place ("finding")."""
+    listed = Path(folder) / "nodules51" / "nodules.csv"
+    if not listed.is_file():
+        raise UserError(f"there is no {shown(listed)}; name the folder that holds nodules51/ and luna/")
+    rows = []
+    for row in csv.DictReader(listed.open(encoding="utf-8-sig")):
+        ct = load_scan(listed.parent / f"{row['name']}.mhd")
+        place = tuple(float(row[f"coord{axis}"]) for axis in "XYZ")
+        finding = Finding(ct.geometry.xyz2irc(place), place, float(row["diameter_mm"]))
+        rows.append({**row, "patient": row["name"].split("_")[0], "ct": ct, "finding": finding})
+    return rows
+
+
+def is_touched(pipeline, cube, folder) -> bool:
+    """Does the U-Net, with the pipeline's threshold, mark a voxel that the reader marked?"""
+    mask = sitk.GetArrayFromImage(
+        sitk.ReadImage(str(Path(folder) / "nodules51" / f"{cube['name']}_mask.nii.gz"))
+    )
+    hu = cube["ct"].hu_a
+    # At a picture's edge the network sees zeros, and its pictures are multiples of 4.
+    around = [(0, 0)] + [(EDGE, EDGE + -size % 4) for size in hu.shape[1:]]
+    padded = np.pad(hu, around, mode="edge")
+    marked = segment_plainly(pipeline.seg_model, padded, pipeline.mask_threshold)
+    rows, columns = (slice(EDGE, EDGE + size) for size in hu.shape[1:])
+    return bool((marked[:, rows, columns] & (mask > 0)).any())
+
+
+def false_candidates(pipeline, folder) -> tuple[list[tuple], int]:
+    """((scan, finding) of every candidate beside LUNA16's nodules and irrelevant findings, number of scans)."""
+    paths = sorted((Path(folder) / "luna").rglob("*.mhd"))
+    if not paths:
+        raise UserError(f"there are no scans below {shown(Path(folder) / 'luna')}")
+    nodules, irrelevant = (
+        _spheres(Path(folder) / "luna" / name, least)
+        for name, least in (("annotations.csv", 6), ("annotations_excluded.csv", 0))
+    )
+    false = []
+    for path in paths:
+        ct = load_scan(path)
+        spheres = nodules.get(ct.series_uid, []) + irrelevant.get(ct.series_uid, [])
+        false += [
+            (ct, finding)
+            for finding in pipeline.analyse(ct).findings
+            if not any(math.dist(finding.center_xyz, place) < radius for place, radius in spheres)
+        ]
+    return false, len(paths)
+
+
+def _spheres(path, least_mm):
+    spheres = {}
+    for row in csv.DictReader(path.open(encoding="utf-8-sig")):
+        diameter = float(row["diameter_mm"])
+        place = [float(row[f"coord{axis}"]) for axis in "XYZ"]
+        radius = max(diameter if diameter > 0 else 10, least_mm) / 2
+        spheres.setdefault(row["seriesuid"], []).append((place, radius))
+    return spheres
+
+
+def sensitivities(nodules, false, scans) -> list[float]:
+    """Share of `nodules` (scores) above what leaves each of `RATES` of the `false` ones per scan."""
+    false = np.sort(false)[::-1]
+    cuts = [
+        false[int(rate * scans)] if int(rate * scans) < len(false) else -math.inf for rate in RATES
+    ]
+    return [float(np.mean(np.asarray(nodules) > cut)) for cut in cuts]
+
+
+@torch.inference_mode()
+def features_of(model, crops_t) -> torch.Tensor:
+    """What the last linear layer of a `SecondClassifier` is given for crops (N, 1, 16, 32, 32): float32 (N, F).
+
+    The mean over all mirror images: the layer is linear, so its answer is the mean of the logits.
+    """
+    kept = []
+    hook = model.head_linear.register_forward_pre_hook(lambda layer, given: kept.append(given[0].cpu()))
+    try:
+        for part_t in crops_t.split(32):
+            for axes in ((), *MIRRORS):
+                model(part_t.flip(axes).to(next(model.parameters()).device))
+    finally:
+        hook.remove()
+    views = 1 + len(MIRRORS)
+    return torch.cat([torch.stack(kept[at : at + views]).mean(0) for at in range(0, len(kept), views)])
+
+
+def head_of(model) -> torch.Tensor:
+    """Weights and, last, bias of the logit that a `SecondClassifier` answers: (F + 1,)."""
+    weight, bias = model.head_linear.weight.detach().cpu(), model.head_linear.bias.detach().cpu()
+    return torch.cat([weight[1] - weight[0], (bias[1] - bias[0])[None]])
+
+
+def fitted_head(start, real, generated, label) -> torch.Tensor:
+    """The head `start` (F + 1,), fine-tuned on features of `real` nodules (K, F) and of generated examples.
+
+    generated: (N, F); label: (N,) bool. Of the nodules, the real ones count as much as all the generated ones. The
+    head is held to where it started, the tighter the less there is to learn from.
+    """
+    features = F.pad(torch.cat([real, generated]), (0, 1), value=1.0)
+    is_nodule = torch.cat([torch.ones(len(real), dtype=torch.bool), label])
+    is_real = torch.arange(len(is_nodule)) < len(real)
+    weight = torch.zeros(len(is_nodule))
+    for part, share in (
+        (is_real, 0.25 if len(real) else 0.0),
+        (is_nodule & ~is_real, 0.25 if len(real) else 0.5),
+        (~is_nodule, 0.5),
+    ):
+        weight[part] = share / max(int(part.sum()), 1)
+    head = start.clone().requires_grad_()
+    optimizer = torch.optim.LBFGS([head], max_iter=100, line_search_fn="strong_wolfe")
+
+    def closure():
+        optimizer.zero_grad()
+        loss = F.binary_cross_entropy_with_logits(features @ head, is_nodule.float(), weight, reduction="sum")
+        loss = loss + STAY * (head - start).square().sum()
+        loss.backward()
+        return loss
+
+    optimizer.step(closure)
+    return head.detach()
+
+
+def generated_examples(seed=0) -> tuple[list, torch.Tensor]:
+    """Candidates of the course's own training scans, and which of them are nodules."""
+    listed = [c for c in getCandidateInfoList() if not is_held_out(c.series_uid, VAL_STRIDE)]
+    rng = np.random.default_rng(seed)
+    chosen = []
+    for is_nodule, count in zip((True, False), GENERATED):
+        part = [c for c in listed if c.isNodule_bool == is_nodule]
+        chosen += [part[i] for i in rng.permutation(len(part))[:count]]
+    return chosen, torch.tensor([c.isNodule_bool for c in chosen])
+
+
+def few_shot(pipeline, cubes, false, scans) -> list[dict]:
+    """A row per number of real nodules to learn from: mean sensitivity of each draw, patients apart.
+
+    The first row is of the head as it is shipped, the second of one fitted to generated examples alone: what the
+    others gain over that, the real nodules gave.
+    """
+    generated, label = generated_examples()
+    model = pipeline.second_model
+    real, beside, background = (
+        features_of(model, torch.stack(crops)[:, None])
+        for crops in (
+            [crop_of(cube["ct"], cube["finding"], SMALL_CROP_IRC) for cube in cubes],
+            [crop_of(ct, finding, SMALL_CROP_IRC) for ct, finding in false],
+            [resampled_candidate(info, SMALL_CROP_IRC)[0] for info in generated],
+        )
+    )
+    patients = sorted({cube["patient"] for cube in cubes})
+    rows = []
+    for count in (None, *FEW):  # None: the head as it is shipped
+        means = []
+        for draw in range(DRAWS):
+            rng = np.random.default_rng(draw)
+            fold_of = dict(zip(rng.permutation(patients), np.arange(len(patients)) % FOLDS))
+            found = []
+            for fold in range(FOLDS):
+                is_test = np.array([fold_of[cube["patient"]] == fold for cube in cubes])
+                others = rng.permutation(np.flatnonzero(~is_test))[:count]
+                head = head_of(model)
+                if count is not None:
+                    head = fitted_head(head, real[others], background, label)
+                nodules, false_ones = (
+                    (F.pad(part, (0, 1), value=1.0) @ head).numpy() for part in (real[is_test], beside)
+                )
+                found.append((is_test.sum(), np.mean(sensitivities(nodules, false_ones, scans))))
+            weights, values = zip(*found)
+            means.append(float(np.average(values, weights=weights)))
+        rows.append({"real_nodules": None if count is None else len(others), "mean": means})
+    return rows
+
+
+def main(arguments=None):
+    """The command."""
+    parser = argparse.ArgumentParser(
+        prog="python -m p2ch14.real_nodules",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--write", action="store_true", help=f"keep the figures in {shown(RECORD)}")
+    options = parser.parse_args(arguments)
+    pipeline = NodulePipeline()
+    if pipeline.second_model is None:
+        raise UserError("the classifier asks for no second one; this fine-tunes that")
+    cubes = cubes_of(options.folder)
+    touched = np.array([is_touched(pipeline, cube, options.folder) for cube in cubes])
+    print(f"the U-Net proposes {touched.sum()} of {len(cubes)} real nodules ({touched.mean():.1%})")
+    for cube, is_there in zip(cubes, touched):
+        if not is_there:
+            print(f"   not {cube['name']}: {float(cube['diameter_mm']):.1f} mm, texture {cube['texture']}")
+    false, scans = false_candidates(pipeline, options.folder)
+    print(f"the second classifier alone, its last layer fine-tuned; {len(false)} candidates beside nodules of {scans} scans")
+    rows = few_shot(pipeline, cubes, false, scans)
+    for row in rows:
+        low, high = min(row["mean"]), max(row["mean"])
+        what = "as shipped" if row["real_nodules"] is None else f"{row['real_nodules']} real nodules"
+        print(
+            f"{what:16}: mean sensitivity {np.mean(row['mean']):.3f} "
+            f"({low:.3f} to {high:.3f} in {len(row['mean'])} draws)"
+        )
+    if options.write:
+        record = {"touched": int(touched.sum()), "nodules": len(cubes), "candidates": len(false), "rows": rows}
+        with atomic_path(RECORD) as temporary:
+            temporary.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+        print(f"written to {shown(RECORD)}")
+
+
+if __name__ == "__main__":
+    main_guard(main)
