@@ -30,16 +30,21 @@ def leave_one_out(make_model, epochs, lr=0.02, seed=0):
     """Training and validation loss when each reading is held out once: the mean of eleven trainings.
 
     epochs: a number, or several in rising order: one training, judged after each; then the answer is a list.
-    All eleven models train side by side, as one batch of parameters, which takes as long as one.
+    seed: a number, or several; then the answer is a list with an entry for each. All models train side by side, as
+    one batch of parameters, which takes hardly longer than one.
     """
     stops = [epochs] if isinstance(epochs, int) else list(epochs)
+    seeds = [seed] if isinstance(seed, int) else list(seed)
     inputs, truth = column_readings()
     count = len(inputs)
     keep = ~torch.eye(count, dtype=torch.bool)
-    train_x = torch.stack([inputs[row] for row in keep])  # (11, 10, 1)
-    train_y = torch.stack([truth[row] for row in keep])
-    seed_everything(seed)
-    models = [make_model() for _ in range(count)]
+    train_x = torch.stack([inputs[row] for row in keep]).repeat(len(seeds), 1, 1)  # (seeds · 11, 10, 1)
+    train_y = torch.stack([truth[row] for row in keep]).repeat(len(seeds), 1, 1)
+    val_x, val_y = (part[:, None].repeat(len(seeds), 1, 1) for part in (inputs, truth))  # (seeds · 11, 1, 1)
+    models = []
+    for one in seeds:
+        seed_everything(one)
+        models += [make_model() for _ in range(count)]
     params, buffers = torch.func.stack_module_state(models)
     skeleton = make_model()
 
@@ -48,15 +53,17 @@ def leave_one_out(make_model, epochs, lr=0.02, seed=0):
 
     batched = torch.func.vmap(answers)
     optimizer = torch.optim.Adam(params.values(), lr=lr)
-    scores = []
+    scores = [[] for _ in seeds]
     for epoch in range(1, stops[-1] + 1):
-        loss = ((batched(params, buffers, train_x) - train_y) ** 2).mean(dim=(1, 2))  # (11,)
+        loss = ((batched(params, buffers, train_x) - train_y) ** 2).mean(dim=(1, 2))  # (seeds · 11,)
         optimizer.zero_grad()
         loss.sum().backward()
         optimizer.step()
         if epoch in stops:
             with torch.no_grad():
-                val = (batched(params, buffers, inputs[:, None]) - truth[:, None]) ** 2
-                trained = ((batched(params, buffers, train_x) - train_y) ** 2).mean()
-            scores.append((trained.item(), val.mean().item()))
-    return scores[0] if isinstance(epochs, int) else scores
+                val = (batched(params, buffers, val_x) - val_y) ** 2
+                trained = (batched(params, buffers, train_x) - train_y) ** 2
+            for of_seed, t, v in zip(scores, trained.chunk(len(seeds)), val.chunk(len(seeds))):
+                of_seed.append((t.mean().item(), v.mean().item()))
+    scores = [of_seed[0] if isinstance(epochs, int) else of_seed for of_seed in scores]
+    return scores[0] if isinstance(seed, int) else scores

@@ -257,8 +257,8 @@ def check_twice(answer):
             expect(scores.shape == (40, 2), f"the model should answer (40, 2), not {tuple(scores.shape)}.")
             sure = scores.softmax(1)[torch.arange(40), torch.arange(40) % 2].mean().item()
             expect(
-                sure > 0.9,
-                f"after 200 epochs, softmax gives the right class {sure:.2f} on average; 0.9 is wanted.",
+                sure > 0.8,  # with softmax twice it cannot exceed 0.73
+                f"after 200 epochs, softmax gives the right class {sure:.2f} on average; 0.8 is wanted.",
             )
 
 

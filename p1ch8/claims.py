@@ -428,7 +428,9 @@ CLAIMS = [
     ),
     Claim(
         "the network is far above the accuracy it raced for",
-        lambda v: all(_reached(v, images, None, "longer") - v["race"][images]["target"] > 0.05 for images in BOTH),
+        lambda v: all(
+            _reached(v, images, None, "longer") - v["race"][images]["target"] > 0.05 for images in BOTH
+        ),
         [_raced(longer=0.82)],
     ),
 ]

@@ -549,9 +549,7 @@ def _scan_job(job):
     return patient
 
 
-def write_cohort(
-    out, scans, seed, shape=SHAPE, *, processes=None, richness=1, masks=False, is_varied=False
-):
+def write_cohort(out, scans, seed, shape=SHAPE, *, processes=None, richness=1, masks=False, is_varied=False):
     """Write `scans` patients below `out` in LUNA16's layout; `out` must be empty or absent.
 
     Scan n lands in `subset{n % 10}`, as LUNA16 spreads its scans over ten folders. richness: how many

@@ -81,7 +81,9 @@ def draw_lymph_nodes(rng, hu, grid, anatomy):
             radii = rng.uniform(1.5, 5.5) * np.exp(rng.normal(0, 0.25, 3))
             value = rng.uniform(150, 900) if rng.random() < 0.3 else rng.normal(40, 20)
             low = np.maximum(np.floor((center - radii - 1 - corner) / spacing).astype(int), 0)
-            high = np.minimum(np.ceil((center + radii + 1 - corner) / spacing).astype(int) + 1, grid.shape[::-1])
+            high = np.minimum(
+                np.ceil((center + radii + 1 - corner) / spacing).astype(int) + 1, grid.shape[::-1]
+            )
             if np.any(high <= low):
                 continue
             x, y, z = (corner[k] + spacing[k] * np.arange(low[k], high[k]) - center[k] for k in range(3))

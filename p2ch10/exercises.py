@@ -403,6 +403,7 @@ def check_agreed(answer):
         [(a, here, 8.0), (b, (3.0, 0.0, 0.0), 8.0), (c, (6.0, 0.0, 0.0), 8.0)],
         [(a, here, 20.0), (b, (3.0, 0.0, 0.0), 4.0), (c, here, 20.0), (d, here, 20.0)],
         [(a, here, 8.0), (c, (6.0, 0.0, 0.0), 8.0), (b, (3.0, 0.0, 0.0), 8.0)],
+        [(a, here, 8.0), (b, (1.0, 0.0, 0.0), 8.0), (c, (4.0, 0.0, 0.0), 8.0)],
         [(r, p, 8.0) for p in (here, there) for r in (a, b, c, d)],
         [(r, (0.0, 0.0, z), 6.0) for z, r in enumerate((d, a, b, c, a))],
     ]
@@ -599,7 +600,7 @@ def check_stable(answer):
     with case("the same scans in another order, and a part of them"):
         backwards = sides(dict(reversed(scans.items())))
         expect(backwards == all_sides, "the order of the scans matters.")
-        part = sides(dict(list(scans.items())[1000:1500]))
+        part = sides(dict(sorted(scans.items(), key=lambda scan: scan[1])[:1500]))
         expect(
             all(all_sides[uid] == side for uid, side in part.items()), "scans change sides when others leave."
         )

@@ -262,7 +262,14 @@ CLAIMS = [
             and 0.01 < v["few_means"][None].mean() - v["few_means"][0].mean() < 0.05
         ),
         [
-            {"few_means": {None: np.array([0.52]), 0: np.array([0.5]), **dict.fromkeys((4, 16), np.array([0.5])), 52: np.array([0.6])}},
+            {
+                "few_means": {
+                    None: np.array([0.52]),
+                    0: np.array([0.5]),
+                    **dict.fromkeys((4, 16), np.array([0.5])),
+                    52: np.array([0.6]),
+                }
+            },
             {"few_means": dict.fromkeys((None, 0, 4, 16, 52), np.array([0.5]))},
         ],
     ),

@@ -101,9 +101,7 @@ def _spheres(path, least_mm):
 def sensitivities(nodules, false, scans) -> list[float]:
     """Share of `nodules` (scores) above what leaves each of `RATES` of the `false` ones per scan."""
     false = np.sort(false)[::-1]
-    cuts = [
-        false[int(rate * scans)] if int(rate * scans) < len(false) else -math.inf for rate in RATES
-    ]
+    cuts = [false[int(rate * scans)] if int(rate * scans) < len(false) else -math.inf for rate in RATES]
     return [float(np.mean(np.asarray(nodules) > cut)) for cut in cuts]
 
 
@@ -232,7 +230,9 @@ def main(arguments=None):
         if not is_there:
             print(f"   not {cube['name']}: {float(cube['diameter_mm']):.1f} mm, texture {cube['texture']}")
     false, scans = false_candidates(pipeline, options.folder)
-    print(f"the second classifier alone, its last layer fine-tuned; {len(false)} candidates beside nodules of {scans} scans")
+    print(
+        f"{len(false)} candidates beside nodules of {scans} scans; the second classifier alone, its head fine-tuned:"
+    )
     rows = few_shot(pipeline, cubes, false, scans)
     for row in rows:
         low, high = min(row["mean"]), max(row["mean"])
@@ -242,7 +242,12 @@ def main(arguments=None):
             f"({low:.3f} to {high:.3f} in {len(row['mean'])} draws)"
         )
     if options.write:
-        record = {"touched": int(touched.sum()), "nodules": len(cubes), "candidates": len(false), "rows": rows}
+        record = {
+            "touched": int(touched.sum()),
+            "nodules": len(cubes),
+            "candidates": len(false),
+            "rows": rows,
+        }
         with atomic_path(RECORD) as temporary:
             temporary.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
         print(f"written to {shown(RECORD)}")

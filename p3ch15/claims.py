@@ -189,7 +189,11 @@ CLAIMS = [
             _ratio(v["benchmark"], "fast", "batching") > 1.2
             and 1.3 < _ratio(v["benchmark"], "both", "fast") < 1.7
         ),
-        [{"benchmark": _servers(fast=62)}, {"benchmark": _servers(both=140)}, {"benchmark": _servers(both=300)}],
+        [
+            {"benchmark": _servers(fast=62)},
+            {"benchmark": _servers(both=140)},
+            {"benchmark": _servers(both=300)},
+        ],
     ),
     Claim(
         "What it *costs* a lone client is less than a millisecond, after a burst as well.",

@@ -81,3 +81,6 @@ def test_leaving_one_out_side_by_side_is_the_same_as_one_after_the_other():
 def test_a_look_on_the_way_does_not_change_the_training():
     whole = leave_one_out(make_network, 30, seed=1)
     assert leave_one_out(make_network, [10, 20, 30], seed=1)[-1] == pytest.approx(whole, rel=1e-6)
+    assert leave_one_out(make_network, 30, seed=(0, 1))[1] == pytest.approx(whole, rel=1e-5), (
+        "seeds side by side"
+    )
