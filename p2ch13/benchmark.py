@@ -93,7 +93,7 @@ def main(arguments=None):
     print(f"same voxels  {same:.4%}  (at least {SAME:.1%}){'' if same >= SAME else '  FAILS'}")
     print(
         f"compared in the {judged.mean():.0%} of the scan around the lungs; the plain way marks "
-        f"{plain[~judged].sum():,} voxels outside of it"
+        f"{plain[~judged].sum():,} voxels outside of it: {(ours == plain).mean():.4%} the same in all"
     )
 
 
