@@ -1,11 +1,12 @@
 """Real nodules: does the shipped U-Net propose them, and what do a few of them teach the classifiers? (chapter 14)
 
-    python -m p2ch14.real_nodules FOLDER [--write]
+    python -m p2ch14.real_nodules FOLDER [--few] [--write] [--classification-path P]
 
 FOLDER/nodules51 holds cubes of real scans, each around one nodule: NAME.mhd, a reader's mask NAME_mask.nii.gz, and
-nodules.csv with name, centre in mm (coordX, coordY, coordZ), diameter_mm and texture (1 ground glass … 5 solid).
-FOLDER/luna holds whole scans with LUNA16's lists. Neither is part of the course. What is learned here is measured
-and thrown away: the shipped networks never see a real scan. --write keeps the figures in data/p2ch14.
+nodules.csv with name (up to its first _ it names the patient), centre in mm (coordX, coordY, coordZ), diameter_mm and
+texture (1 ground glass … 5 solid). FOLDER/luna holds whole scans with LUNA16's lists. Neither is part of the course.
+--few fine-tunes the second classifier's last layer on a few of the nodules; what it learns is measured and thrown
+away: the shipped networks never see a real scan. --write keeps these figures in data/p2ch14.
 """
 
 import argparse
@@ -23,6 +24,8 @@ from p2ch10.dsets import getCandidateInfoList, is_held_out
 from p2ch10.scans import load_scan
 from p2ch13.segment import EDGE, segment_plainly
 from p2ch14.findings import Finding
+from p2ch14.hits import lies_on
+from p2ch14.lists import read_table
 from p2ch14.pipeline import MIRRORS, NodulePipeline, crop_of
 from p2ch14.resampling import resampled_candidate
 from p2ch14.second_classifier import SMALL_CROP_IRC
@@ -37,6 +40,7 @@ FOLDS, DRAWS = 5, 10
 GENERATED = (400, 2000)  # generated nodules and others that keep the network from forgetting
 STAY = 0.01  # how strongly the head is held to where it was
 VAL_STRIDE = 5
+LEAST_MM = 6.0  # a mark on a smaller nodule may be 3 mm off
 
 
 def cubes_of(folder) -> list[dict]:
@@ -73,29 +77,20 @@ def false_candidates(pipeline, folder) -> tuple[list[tuple], int]:
     if not paths:
         raise UserError(f"there are no scans below {shown(Path(folder) / 'luna')}")
     nodules, irrelevant = (
-        _spheres(Path(folder) / "luna" / name, least)
-        for name, least in (("annotations.csv", 6), ("annotations_excluded.csv", 0))
+        read_table(Path(folder) / "luna" / name, "diameter_mm")
+        for name in ("annotations.csv", "annotations_excluded.csv")
     )
-    false = []
+    nothing, false = np.zeros((0, 4)), []
     for path in paths:
         ct = load_scan(path)
-        spheres = nodules.get(ct.series_uid, []) + irrelevant.get(ct.series_uid, [])
-        false += [
-            (ct, finding)
-            for finding in pipeline.analyse(ct).findings
-            if not any(math.dist(finding.center_xyz, place) < radius for place, radius in spheres)
-        ]
+        findings = pipeline.analyse(ct).findings
+        places = [finding.center_xyz for finding in findings]
+        of_nodules = np.array(nodules.get(ct.series_uid, nothing))
+        of_nodules[:, 3] = np.maximum(of_nodules[:, 3], LEAST_MM)
+        spheres = np.concatenate([of_nodules, irrelevant.get(ct.series_uid, nothing)])
+        is_on_any = lies_on(spheres, places).any(axis=0)
+        false += [(ct, finding) for finding, is_on in zip(findings, is_on_any) if not is_on]
     return false, len(paths)
-
-
-def _spheres(path, least_mm):
-    spheres = {}
-    for row in csv.DictReader(path.open(encoding="utf-8-sig")):
-        diameter = float(row["diameter_mm"])
-        place = [float(row[f"coord{axis}"]) for axis in "XYZ"]
-        radius = max(diameter if diameter > 0 else 10, least_mm) / 2
-        spheres.setdefault(row["seriesuid"], []).append((place, radius))
-    return spheres
 
 
 def sensitivities(nodules, false, scans) -> list[float]:
@@ -133,7 +128,7 @@ def fitted_head(start, real, generated, label) -> torch.Tensor:
     """The head `start` (F + 1,), fine-tuned on features of `real` nodules (K, F) and of generated examples.
 
     generated: (N, F); label: (N,) bool. Of the nodules, the real ones count as much as all the generated ones. The
-    head is held to where it started, the tighter the less there is to learn from.
+    head is held to where it started by `STAY`.
     """
     features = F.pad(torch.cat([real, generated]), (0, 1), value=1.0)
     is_nodule = torch.cat([torch.ones(len(real), dtype=torch.bool), label])
@@ -170,6 +165,22 @@ def generated_examples(seed=0) -> tuple[list, torch.Tensor]:
     return chosen, torch.tensor([c.isNodule_bool for c in chosen])
 
 
+def print_standing(pipeline, cubes, false, scans):
+    """The whole pipeline's judgement of the nodules, where they are marked, against the false candidates."""
+    nodules = np.array([pipeline.classify_points(c["ct"], [c["finding"]]).findings[0].logit for c in cubes])
+    beside = sorted((finding.logit for _, finding in false), reverse=True)
+    means = [np.mean(sensitivities(nodules, part, scans)) for part in (beside, beside[1:])]
+    surest = max((finding for _, finding in false), key=lambda finding: finding.logit)
+    print(
+        f"mean sensitivity at 1/4 to 8 false positives per scan: {means[0]:.3f}; {means[1]:.3f} without the"
+    )
+    print(f"   surest mistake, {surest.diameter_mm:.1f} mm, probability {surest.probability:.4f}")
+    cut = beside[min(4 * scans, len(beside) - 1)]
+    for texture in sorted({cube["texture"] for cube in cubes}):
+        found = [logit > cut for logit, cube in zip(nodules, cubes) if cube["texture"] == texture]
+        print(f"   texture {texture}: {sum(found)} of {len(found)} at 4 false positives per scan")
+
+
 def few_shot(pipeline, cubes, false, scans) -> list[dict]:
     """A row per number of real nodules to learn from: mean sensitivity of each draw, patients apart.
 
@@ -193,10 +204,11 @@ def few_shot(pipeline, cubes, false, scans) -> list[dict]:
         for draw in range(DRAWS):
             rng = np.random.default_rng(draw)
             fold_of = dict(zip(rng.permutation(patients), np.arange(len(patients)) % FOLDS))
-            found = []
+            found, counts = [], []
             for fold in range(FOLDS):
                 is_test = np.array([fold_of[cube["patient"]] == fold for cube in cubes])
                 others = rng.permutation(np.flatnonzero(~is_test))[:count]
+                counts.append(len(others))
                 head = head_of(model)
                 if count is not None:
                     head = fitted_head(head, real[others], background, label)
@@ -206,7 +218,7 @@ def few_shot(pipeline, cubes, false, scans) -> list[dict]:
                 found.append((is_test.sum(), np.mean(sensitivities(nodules, false_ones, scans))))
             weights, values = zip(*found)
             means.append(float(np.average(values, weights=weights)))
-        rows.append({"real_nodules": None if count is None else len(others), "mean": means})
+        rows.append({"real_nodules": None if count is None else round(np.mean(counts)), "mean": means})
     return rows
 
 
@@ -219,8 +231,10 @@ def main(arguments=None):
     )
     parser.add_argument("folder", type=Path)
     parser.add_argument("--write", action="store_true", help=f"keep the figures in {shown(RECORD)}")
+    parser.add_argument("--few", action="store_true", help="fine-tune on a few of them, too")
+    parser.add_argument("--classification-path", metavar="P", help="weights; by default the shipped ones")
     options = parser.parse_args(arguments)
-    pipeline = NodulePipeline()
+    pipeline = NodulePipeline(classification=options.classification_path)
     if pipeline.second_model is None:
         raise UserError("the classifier asks for no second one; this fine-tunes that")
     cubes = cubes_of(options.folder)
@@ -230,9 +244,13 @@ def main(arguments=None):
         if not is_there:
             print(f"   not {cube['name']}: {float(cube['diameter_mm']):.1f} mm, texture {cube['texture']}")
     false, scans = false_candidates(pipeline, options.folder)
-    print(
-        f"{len(false)} candidates beside nodules of {scans} scans; the second classifier alone, its head fine-tuned:"
-    )
+    print(f"{len(false)} candidates beside nodules in whole scans: {scans}")
+    if not false:
+        raise UserError("without candidates beside nodules there are no false positives to count")
+    print_standing(pipeline, cubes, false, scans)
+    if not (options.few or options.write):
+        return
+    print("the second classifier alone, in all mirrors, its last layer fine-tuned:")
     rows = few_shot(pipeline, cubes, false, scans)
     for row in rows:
         low, high = min(row["mean"]), max(row["mean"])

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 
 import numpy as np
 import pytest
@@ -94,10 +95,12 @@ def test_the_command_measures_a_folder(like_real, tmp_path, monkeypatch, capsys)
     monkeypatch.setattr(real_nodules, "RECORD", tmp_path / "few.json")
     monkeypatch.setattr(real_nodules, "DRAWS", 2)
     monkeypatch.setattr(real_nodules, "GENERATED", (20, 40))
-    real_nodules.main([str(like_real), "--write"])
+    real_nodules.main([str(like_real), "--few", "--write"])
     said = capsys.readouterr().out
     record = json.loads((tmp_path / "few.json").read_text())
     assert f"proposes {record['touched']} of {record['nodules']} real nodules" in said
+    mean = float(re.search(r"false positives per scan: (\d\.\d+);", said)[1])
+    assert 0.3 < mean <= 1
     assert record["touched"] >= 0.7 * record["nodules"] > 0
     assert [row["real_nodules"] for row in record["rows"]][:3] == [None, 0, 4]
     assert all(len(row["mean"]) == 2 and all(0 <= m <= 1 for m in row["mean"]) for row in record["rows"])
