@@ -3,7 +3,7 @@
 
     python3 course.py run              set up if needed, then the main job: from patients to a report
     python3 course.py test [ARGS…]     set up if needed, then every test (ARGS go to pytest);
-                                       --fast: the quick ones, two minutes
+                                       --fast: the quick ones, two minutes; -n 0: in one process
     python3 course.py setup            make .venv with everything the course needs; PyTorch without NVIDIA's
                                        libraries where no driver of theirs is (--cpu, --cuda: as you say)
     python3 course.py lab              JupyterLab on the notebooks
@@ -291,6 +291,16 @@ def terminal_tells_all() -> bool:
         return False
 
 
+def shared_out(arguments: "list[str]") -> "list[str]":
+    """pytest's arguments: a whole tier is shared out over processes; tests that are named run in this one."""
+    named = any((PROJECT / word.partition("::")[0]).exists() for word in arguments)
+    told = any(word.startswith(("-n", "--numprocesses", "--dist", "--pdb")) for word in arguments)
+    processes = min(4, os.cpu_count() or 1)
+    if named or told or processes == 1:
+        return arguments
+    return ["-n", str(processes), "--dist", "loadscope", "--no-loadscope-reorder", *arguments]
+
+
 def main(arguments: "list[str]") -> int:
     here = arguments[:1] == ["--here"]
     command, *rest = arguments[here:] or ["help"]
@@ -315,6 +325,8 @@ def main(arguments: "list[str]") -> int:
         return 0
     if command not in modules:
         fail(f"there is no command '{command}'; 'python3 course.py help' lists them")
+    if command == "test":
+        rest = shared_out(rest)
     return call(python_for_the_course(here), *modules[command], *rest)
 
 

@@ -11,6 +11,7 @@ import psutil
 import pytest
 import torch
 from hypothesis import settings
+from xdist.scheduler import LoadScopeScheduling
 
 from commands.notebooks import NOTEBOOKS, execute
 from util.claims import judging_cell
@@ -19,6 +20,11 @@ from util.processes import ENDS_WITH, end_with_command
 
 # What `--fast` leaves out.
 SLOW_MARKERS = ("slow", "lesson", "notebook", "command")
+# Several processes at once (`course.py test`) share the tests out by file. Those with this word in their name are one
+# group, the last: a notebook's figures of time and memory want the machine to themselves.
+NOTEBOOK = "notebook"
+# What a test records under this name is a line of the summary.
+SUMMARY = "summary"
 # A test that waits for a notebook may wait for a slow one, on a machine that is busy with other things.
 NOTEBOOK_SECONDS = 1800
 
@@ -27,7 +33,11 @@ settings.register_profile("course", deadline=None)
 settings.load_profile("course")
 
 os.environ.setdefault("COURSE_OFFLINE", "1")
-os.environ["COURSE_OUTPUT"] = str(PROJECT / "output" / "tests")
+# One process of several (pytest-xdist) keeps to a folder and to cores of its own.
+WORKER = os.environ.get("PYTEST_XDIST_WORKER", "")
+os.environ["COURSE_OUTPUT"] = str(PROJECT / "output" / "tests" / WORKER)
+if WORKER:
+    torch.set_num_threads(max(1, torch.get_num_threads() // int(os.environ["PYTEST_XDIST_WORKER_COUNT"])))
 
 
 @pytest.fixture(scope="session")
@@ -115,13 +125,46 @@ def pytest_addoption(parser):
     )
 
 
-def pytest_collection_modifyitems(config, items):
-    for item in items:
-        waits = item.get_closest_marker("notebook") or "executed" in getattr(item, "fixturenames", ())
-        if waits and not item.get_closest_marker("timeout"):
+def waits_for_a_notebook(item) -> bool:
+    return bool(item.get_closest_marker("notebook")) or "executed" in getattr(item, "fixturenames", ())
+
+
+def pytest_itemcollected(item):
+    if waits_for_a_notebook(item):
+        if NOTEBOOK not in item.name:
+            raise pytest.UsageError(f"{item.nodeid} waits for a notebook: say '{NOTEBOOK}' in its name")
+        if not item.get_closest_marker("timeout"):
             item.add_marker(pytest.mark.timeout(NOTEBOOK_SECONDS))
+
+
+class ByFile(LoadScopeScheduling):
+    """A file's tests go to one process, so that what its fixtures make is made once; notebooks go to one, too."""
+
+    def _split_scope(self, nodeid):
+        path, _, name = nodeid.partition("::")
+        return NOTEBOOK if NOTEBOOK in name else path
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    if config.getvalue("dist") == "loadscope":
+        return ByFile(config, log)
+
+
+def pytest_collection_modifyitems(config, items):
+    items.sort(key=lambda item: NOTEBOOK in item.name)
     if not config.getoption("--fast"):
         return
     slow = [item for item in items if any(item.get_closest_marker(name) for name in SLOW_MARKERS)]
     config.hook.pytest_deselected(items=slow)
     items[:] = [item for item in items if item not in set(slow)]
+
+
+def pytest_terminal_summary(terminalreporter):
+    """What tests had to say: the notebooks' seconds and memory."""
+    reports = [report for kind in ("passed", "failed") for report in terminalreporter.getreports(kind)]
+    lines = [text for report in reports for name, text in report.user_properties if name == SUMMARY]
+    if lines:
+        terminalreporter.section("notebooks: seconds, most memory at once")
+        for line in sorted(set(lines)):
+            terminalreporter.write_line(line)

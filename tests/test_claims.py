@@ -27,7 +27,7 @@ def test_every_claim_stands_in_the_notebook(chapter):
 
 @pytest.mark.notebook
 @pytest.mark.parametrize("chapter", CHAPTERS)
-def test_every_claim_holds_and_its_near_misses_do_not(chapter, executed):
+def test_every_claim_of_a_notebook_holds_and_its_near_misses_do_not(chapter, executed):
     assert faults_printed(executed(chapter).then) == []
 
 

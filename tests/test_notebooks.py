@@ -9,6 +9,7 @@ import pytest
 
 from commands import notebooks
 from commands.notebooks import MOST_BYTES, NOTEBOOKS, execute, outputs_text, refresh
+from tests.conftest import SUMMARY
 
 PATHS = sorted(NOTEBOOKS.glob("p*.ipynb"))
 
@@ -30,10 +31,9 @@ def test_committed_notebook_is_clean(path):
 
 @pytest.mark.notebook
 @pytest.mark.parametrize("path", PATHS, ids=lambda p: p.stem)
-def test_notebook_runs(path, capsys, executed):
+def test_notebook_runs(path, record_property, executed):
     notebook, seconds, _, peak_bytes = executed(path.stem.partition("_")[0])
-    with capsys.disabled():
-        print(f"\n{path.stem}: {seconds:.1f} s, {peak_bytes / 1e9:.2f} GB", end=" ")
+    record_property(SUMMARY, f"{path.stem}: {seconds:.1f} s, {peak_bytes / 1e9:.2f} GB")
     assert peak_bytes <= MOST_BYTES
     checks = [cell for cell in notebook.cells if re.search(r"^check\(", cell.source, re.M)]
     assert len(checks) >= 4

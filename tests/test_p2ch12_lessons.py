@@ -54,7 +54,7 @@ def test_balance_finds_what_training_as_is_does_not(runs, label, seed):
 
 
 @pytest.mark.lesson
-def test_more_of_the_others_are_right_than_recall_is_worth(trained):
+def test_balance_in_the_notebook_gains_recall_f1_and_area(trained):
     history = {
         arm: trained("p2ch12", **options)["history"][-1]["val"]
         for arm, options in (
@@ -68,7 +68,7 @@ def test_more_of_the_others_are_right_than_recall_is_worth(trained):
 
 
 @pytest.mark.lesson
-def test_chapter_11_is_right_nearly_always_and_finds_nothing(trained):
+def test_as_is_the_notebook_is_right_nearly_always_and_finds_nothing(trained):
     result = trained("p2ch12", balanced=False, weighted=False)["history"][-1]["val"]
     assert result["correct/neg"] >= 99
     assert result["correct/pos"] <= 20

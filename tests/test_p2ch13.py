@@ -58,6 +58,7 @@ def test_an_edge_that_would_come_back_shorter_is_one_sentence(shape):
     UNetWrapper(depth=2, padding=False).eval()(torch.zeros(1, 7, 65, 63))
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit.*deprecated:FutureWarning")
 def test_the_check_of_edges_does_not_disturb_exports():
     model = UNetWrapper().eval()
     small, large = torch.randn(1, 7, 16, 20), torch.randn(2, 7, 32, 24)
@@ -406,7 +407,7 @@ def test_the_lesson_s_command_trains_and_judges(clean_output, monkeypatch, capsy
 
 
 @pytest.mark.lesson
-def test_a_short_training_touches_the_large_nodules(trained):
+def test_the_training_of_the_notebook_touches_the_large_nodules(trained):
     """The notebook's training; `python -m p2ch13.lessons` measures a longer one with three seeds."""
     app = SegmentationTrainingApp(comment="lesson")
     app.to_device(load_weights(app.model, trained("p2ch13")["path"]))

@@ -71,6 +71,35 @@ def test_a_lesson_finds_a_training_by_its_options(tmp_path, monkeypatch):
     assert asked == ["p2ch12"] * 3
 
 
+TAKES_NOTE = """
+import os, pathlib, pytest
+
+@pytest.mark.parametrize("n", range(3))
+def test_quick(n):
+    with open(pathlib.Path(__file__).with_name("order"), "a") as file:
+        file.write(os.environ.get("PYTEST_XDIST_WORKER", "alone") + " quick\\n")
+
+@pytest.mark.notebook
+def test_of_a_notebook():
+    with open(pathlib.Path(__file__).with_name("order"), "a") as file:
+        file.write(os.environ.get("PYTEST_XDIST_WORKER", "alone") + " notebook\\n")
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("processes", ["0", "2"])
+def test_notebooks_come_last_and_in_one_process(tmp_path, processes):
+    for name in "abcd":
+        (tmp_path / f"test_{name}.py").write_text(TAKES_NOTE)
+    said = run_pytest(tmp_path, "-n", processes, "--dist", "loadscope", "--no-loadscope-reorder")
+    assert "16 passed" in said.stdout, said.stdout
+    order = [line.split() for line in (tmp_path / "order").read_text().splitlines()]
+    of_notebooks = [index for index, (_, kind) in enumerate(order) if kind == "notebook"]
+    assert len({order[index][0] for index in of_notebooks}) == 1
+    assert min(of_notebooks) >= 8  # another process may still have its last file
+    assert len({worker for worker, _ in order}) == max(1, int(processes))
+
+
 STARTS_OTHERS = """
 import pathlib, subprocess, sys, time
 
@@ -83,10 +112,11 @@ def test_starts_another():
 
 @pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="signals are POSIX")
-def test_nothing_of_a_stopped_suite_keeps_computing(tmp_path):
+@pytest.mark.parametrize("processes", ["0", "2"])
+def test_nothing_of_a_stopped_suite_keeps_computing(tmp_path, processes):
     (tmp_path / "test_starts.py").write_text(STARTS_OTHERS)
     note = tmp_path / "pid"
-    suite = subprocess.Popen(**pytest_command(tmp_path), stdout=subprocess.DEVNULL)
+    suite = subprocess.Popen(**pytest_command(tmp_path, "-n", processes), stdout=subprocess.DEVNULL)
     try:
         wait_for(lambda: note.exists() and note.read_text())
         worker = psutil.Process(int(note.read_text()))
