@@ -33,8 +33,10 @@ def calibration_crops(count=64):
     return evaluation_crops(count, held_out=False)[0]
 
 
-def in_batches(run, inputs, size=16) -> torch.Tensor:
+def in_batches(run, inputs, size=2) -> torch.Tensor:
     """`run` on all `inputs`, `size` at a time: what it answers, end to end, (N, ...).
+
+    Two crops get the faster of PyTorch's convolutions; sixteen, and a lone one, do not (section 15.1).
 
     run: a module, or a function such as `open_export` gives. Of a tuple the first part is kept: the logits
     of our classifiers, which answer (logits, probabilities).

@@ -89,22 +89,30 @@ def _is_current(path) -> bool:
 class _Table:
     """The lines of the table while it grows, and what each is held against."""
 
-    def __init__(self, folder, crops, is_nodule):
+    def __init__(self, folder, crops, is_nodule, answered, write):
         self.folder, self.crops, self.is_nodule = Path(folder), crops, is_nodule
+        self.answered, self.write = answered, write
         self.model = NETWORKS["classification"].build()
         self.eager = in_batches(self.model, crops)
         self.reference = area(self.eager, is_nodule)
         self.lines = []
 
     def made(self, name, write, *arguments, **options) -> Path:
-        """The export of that name, written first where it is missing or older than the weights."""
+        """The export of that name, written first, if that is wanted, where it is missing or of older weights."""
         path = self.folder / name
-        return path if _is_current(path) else write(*arguments, path, **options)
+        return path if _is_current(path) or not self.write else write(*arguments, path, **options)
 
-    def add(self, name, path, is_exact=True, than=None, logits=None):
-        """Measure the file at `path`. than: the float file of which it may take 0.3; logits: already known."""
-        run = open_export(path) if logits is None else None
-        logits = in_batches(run, self.crops) if logits is None else logits
+    def add(self, name, path, is_exact=True, than=None, in_cpp=False):
+        """Measure the file at `path`. than: the float file of which it may take 0.3; in_cpp: no time of a crop.
+
+        Where there is none, because nothing was to be written, there is no line.
+        """
+        if not _is_current(path):
+            return
+        run = None if in_cpp else open_export(path)
+        logits = self.answered.get(name)
+        if logits is None:
+            logits = logits_in_cpp(path, self.crops) if in_cpp else in_batches(run, self.crops)
         limit = INT8_SHARE * than.stat().st_size / 1e3 if than else None
         off = (logits - self.eager).abs().max().item()
         auc_off = abs(area(logits, self.is_nodule) - self.reference)
@@ -113,13 +121,15 @@ class _Table:
         self.lines.append(Line(name, path.name, kilobytes, off, auc_off, time_ms, is_exact, limit))
 
 
-def measure(folder, crops, is_nodule) -> list[Line]:
+def measure(folder, crops, is_nodule, answered=None, write=True) -> list[Line]:
     """The table's lines for the classifier; exports that are missing in `folder`, or
-    older than the weights, are written first.
+    older than the weights, are written first (write) or left out.
+
+    answered: by a line's name the logits (N, 2) that this file has given already for these crops.
 
     Lines that this machine cannot make (no C++ compiler, no ExecuTorch) are left out, and it is said.
     """
-    table, classifier = _Table(folder, crops, is_nodule), NETWORKS["classification"]
+    table, classifier = _Table(folder, crops, is_nodule, answered or {}, write), NETWORKS["classification"]
     onnx = table.made("classification.onnx", to_onnx, classifier)
     table.add("ONNX in onnxruntime", onnx)
     table.add("TorchScript, scripted", table.made("classification-scripted.pt", to_scripted, classifier))
@@ -138,10 +148,10 @@ def measure(folder, crops, is_nodule) -> list[Line]:
         print(error)
     else:
         plain, small = table.folder / "nodule.pte", table.folder / "nodule-int8.pte"
-        if not (_is_current(plain) and _is_current(small)):
+        if write and not (_is_current(plain) and _is_current(small)):
             write_both(table.folder, calibration_crops(), table.model)
         table.add("ExecuTorch with XNNPACK", plain)
-        table.add("ExecuTorch, 8 bits", small, is_exact=False, than=plain)
+        table.add("ExecuTorch, 8 bits", small, is_exact=False, than=onnx)
     return table.lines
 
 
@@ -157,7 +167,7 @@ def _add_compiled(table, traced):
     )
     table.add("AOTInductor, bfloat16", half, is_exact=False)
     for name, path in (("traced, in C++", traced), ("AOTInductor, in C++", package)):
-        table.add(name, path, logits=logits_in_cpp(path, table.crops))
+        table.add(name, path, in_cpp=True)
 
 
 def logits_in_cpp(path, crops) -> torch.Tensor:

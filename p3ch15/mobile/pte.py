@@ -8,6 +8,8 @@ is only compared. `--crops 1000 --json data/p3ch15/phone.json` writes the record
 """
 
 import argparse
+import contextlib
+import gc
 import json
 import tempfile
 from pathlib import Path
@@ -22,6 +24,18 @@ from p3ch15.networks import NETWORKS
 from util.errors import main_guard
 from util.files import atomic_path
 from util.paths import output_root
+
+
+@contextlib.contextmanager
+def _uncollected():
+    """Without the garbage collector, which would look through a compiler's growing graphs again and again."""
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collecting:
+            gc.enable()
 
 
 def quantized(model, calibration, first_too=False):
@@ -39,7 +53,7 @@ def quantized(model, calibration, first_too=False):
     quantizer = XNNPACKQuantizer().set_global(get_symmetric_quantization_config(is_per_channel=True))
     if not first_too:
         quantizer.set_filter_function(_is_behind_the_first)
-    with quiet(), torch.no_grad():
+    with quiet(), torch.no_grad(), _uncollected():
         observed = prepare_pt2e(torch.export.export(model, (calibration[:1],)).module(), quantizer)
         for crop in calibration.split(1):
             observed(crop)
@@ -62,7 +76,7 @@ def to_pte(model, example, path) -> Path:
     from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
     from executorch.exir import to_edge_transform_and_lower
 
-    with quiet(), torch.no_grad(), atomic_path(path) as temporary:
+    with quiet(), torch.no_grad(), _uncollected(), atomic_path(path) as temporary:
         exported = torch.export.export(model, (example,))
         lowered = to_edge_transform_and_lower(exported, partitioner=[XnnpackPartitioner()])
         temporary.write_bytes(lowered.to_executorch().buffer)
