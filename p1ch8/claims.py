@@ -321,7 +321,7 @@ CLAIMS = [
         [_with()],
     ),
     Claim(
-        "it costs the convnet twelve points on its own training images, and gives it more than six on new ones and "
+        "It costs the convnet twelve points on its own training images, and gives it more than six on new ones and "
         "more than eight on new ones that were moved",
         lambda v: (
             abs(_gain(v, "train") + 11.8) < 0.7 and _gain(v, "validation") > 6 and _gain(v, "shifted") > 8
@@ -353,7 +353,7 @@ CLAIMS = [
         [_with(), _with(dropout={"validation": 0.81}, width={"validation": 0.805})],
     ),
     Claim(
-        "a shift by four pixels costs the convnet five points, where on photographs it costs three",
+        "A shift by four pixels costs the convnet five points, where on photographs it costs three",
         lambda v: (
             abs(_price_of_a_shift(v, "drawings") - 5) < 0.6
             and abs(_price_of_a_shift(v, "photographs") - 3) < 0.6

@@ -36,6 +36,7 @@ def test_the_generator_paints_in_cpp_what_it_paints_in_python(generator, tmp_pat
     assert np.abs(painted - picture[:, :60]).mean() > 3  # and it did paint
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit.*deprecated:FutureWarning")
 def test_the_generator_written_in_cpp_paints_what_the_one_in_python_paints(generator, tmp_path):
     """Layers of C++'s own, only the weights from Python, of two sizes."""
     torch.manual_seed(1)
