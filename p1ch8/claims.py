@@ -369,7 +369,8 @@ CLAIMS = [
         [_with(baseline={"validation": 0.76})],
     ),
     Claim(
-        "nothing helps as much as augmentation; dropout costs a point; L2 moves nothing on new images.",
+        "nothing helps as much as augmentation; dropout costs a point; L2 changes nothing on new images that stay "
+        "where they are.",
         lambda v: all(
             _of(v, images, "baseline, augmented").min() > _of(v, images, "baseline").max()
             and _points(_of(v, images, "augmented") - _of(v, images, "width")) > 2
@@ -380,8 +381,8 @@ CLAIMS = [
         [_with(), _with(augmented={"validation": 0.9}, l2_reg={"validation": 0.82})],
     ),
     Claim(
-        "Of the four stacks the same two learn, and the other two stay with a coin, though on the drawings one of the "
-        "three well-initialized ones has hardly begun after its six epochs.",
+        "Of the four stacks the same two learn, and the other two stay with a coin, though on the drawings the "
+        "well-initialized plain stack has, with one of its three seeds, hardly begun after six epochs.",
         lambda v: (
             all(
                 (_stack(v, images, name) > 0.6) == (name in ("plain, kaiming", "skip, default"))

@@ -151,7 +151,7 @@ def measure(folder, crops, is_nodule, answered=None, write=True) -> list[Line]:
         if write and not (_is_current(plain) and _is_current(small)):
             write_both(table.folder, calibration_crops(), table.model)
         table.add("ExecuTorch with XNNPACK", plain)
-        table.add("ExecuTorch, 8 bits", small, is_exact=False, than=onnx)
+        table.add("ExecuTorch, 8 bits", small, is_exact=False, than=plain if _is_current(plain) else onnx)
     return table.lines
 
 

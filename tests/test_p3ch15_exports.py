@@ -42,7 +42,7 @@ def classifier():
 
 @pytest.mark.lesson
 def test_every_export_of_the_notebook_keeps_its_word(held_out, executed):
-    """ONNX, TorchScript, AOTInductor, ExecuTorch, C++; float32, bfloat16 and 8 bits, as the notebook writes them."""
+    """ONNX, TorchScript, AOTInductor, ExecuTorch, C++; float32, bfloat16, 8 bits: the notebook's and the others."""
     executed("p3ch15")
     lines = {line.name: line for line in measure(output_root() / "exports", *held_out)}
     assert {"ONNX in onnxruntime", "TorchScript, traced", "TorchScript, scripted", "ONNX, 8 bits"} <= set(
