@@ -24,7 +24,7 @@ from util.paths import PROJECT, output_root, shown
 NEEDED = ("sphinx", "myst_nb", "sphinx_book_theme", "sphinx-mathjax-offline")
 FOLDERS = ("notebooks", "docs", "docs/learn", "data")
 TITLE = "Deep learning with PyTorch: the course beside the book"
-LOOKS = Path(__file__).parent / "site_looks"  # a stylesheet, and a script that enlarges figures
+LOOKS = Path(__file__).parent / "site_looks"  # a stylesheet and a script
 LINK = re.compile(r"(!?)\[((?:[^\[\]]|\[[^\[\]]*\])*)\]\((?!https?:|mailto:|#)([^)\s]+)\)")
 
 
@@ -217,7 +217,7 @@ def configuration(repository: str | None, branch: str) -> str:
         "html_theme_options": theme,
         "html_static_path": ["_static"],
         "html_css_files": ["site.css"],
-        "html_js_files": ["enlarge.js"],
+        "html_js_files": ["site.js"],
         "html_copy_source": False,
         "html_show_copyright": False,
         "nb_execution_mode": "off",

@@ -14,6 +14,7 @@ from hypothesis import settings
 from xdist.scheduler import LoadScopeScheduling
 
 from commands.notebooks import NOTEBOOKS, execute
+from tests.browser import Browser
 from util.claims import judging_cell
 from util.paths import PROJECT, output_root, real_root
 from util.processes import ENDS_WITH, end_with_command
@@ -47,6 +48,18 @@ def real_data() -> Path:
     if folder is None:
         pytest.skip("no real data: COURSE_REAL is not set")
     return folder
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    """A `tests.browser.Browser`; skips the test where there is no Chromium."""
+    names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+    program = next(filter(None, map(shutil.which, names)), None)
+    if program is None:
+        pytest.skip("no Chromium on this machine")
+    browser = Browser(program, tmp_path_factory.mktemp("browser"))
+    yield browser
+    browser.close()
 
 
 @pytest.fixture
@@ -144,6 +157,16 @@ class ByFile(LoadScopeScheduling):
         path, _, name = nodeid.partition("::")
         return NOTEBOOK if NOTEBOOK in name else path
 
+    def _reschedule(self, node):
+        """Give `node` more to do, if it has little left; notebooks only when every process has little left."""
+        if next(iter(self.workqueue), None) != NOTEBOOK:
+            return super()._reschedule(node)
+        # xdist hands out a process's next tests while it still has two.
+        if all(self._pending_of(work) <= 2 for work in self.assigned_work.values()):
+            super()._reschedule(node)
+            for other in self.nodes:
+                super()._reschedule(other)  # nothing is left for them: they end
+
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
@@ -151,11 +174,17 @@ def pytest_xdist_make_scheduler(config, log):
         return ByFile(config, log)
 
 
+def is_slow(item) -> bool:
+    return any(item.get_closest_marker(name) for name in SLOW_MARKERS)
+
+
 def pytest_collection_modifyitems(config, items):
-    items.sort(key=lambda item: NOTEBOOK in item.name)
+    # Files with slow tests first: quick ones at the end keep several processes busy until all have finished.
+    slow_files = {item.path for item in items if is_slow(item) and NOTEBOOK not in item.name}
+    items.sort(key=lambda item: (NOTEBOOK in item.name, item.path not in slow_files))
     if not config.getoption("--fast"):
         return
-    slow = [item for item in items if any(item.get_closest_marker(name) for name in SLOW_MARKERS)]
+    slow = [item for item in items if is_slow(item)]
     config.hook.pytest_deselected(items=slow)
     items[:] = [item for item in items if item not in set(slow)]
 

@@ -24,7 +24,7 @@ from p1ch8.model import (
     Stack,
 )
 from p1ch8.race import EXTRAS, LADDER, SAME_STEPS, FlatConv2d, Recipe, SpeedNet, train, whitening
-from tests.test_p1ch7 import SEEDS, drawn_sets, real_root, real_sets, trained_fully_connected  # noqa: F401
+from tests.test_p1ch7 import FEW, SEEDS, drawn_sets, real_root, real_sets, trained_fully_connected  # noqa: F401
 from util.errors import UserError
 
 
@@ -360,24 +360,24 @@ def gap(result):
 
 @pytest.mark.lesson
 def test_convolutions_beat_full_connections_on_drawings(drawn_sets):  # noqa: F811
-    train, validation = drawn_sets
-    full = trained_fully_connected(train, 0, 20)
+    train, validation = part_of(drawn_sets[0], FEW), drawn_sets[1]
+    full = trained_fully_connected(train, 0, 25)
     for seed in SEEDS:
         torch.manual_seed(seed)
         model = Net()
-        fit(model, train, 14, lr=0.1, weight_decay=1e-3, augmented=False, seed=seed)
-        assert accuracy_on(model, validation) >= accuracy_on(full, validation) + 0.05
+        fit(model, train, 16, lr=0.1, weight_decay=1e-3, augmented=False, seed=seed)
+        assert accuracy_on(model, validation) >= accuracy_on(full, validation) + 0.07
 
 
 @pytest.mark.lesson
 @pytest.mark.parametrize("seed", SEEDS)
 def test_convolutions_on_photographs(real_sets, seed):  # noqa: F811
-    train, test = real_sets
+    train, test = part_of(real_sets[0], FEW), real_sets[1]
     torch.manual_seed(seed)
     model = Net()
-    fit(model, train, 10, lr=0.1, seed=seed)
-    # The fully connected network stays at or below 0.83 here (chapter 7's tests).
-    assert accuracy_on(model, test) >= 0.88
+    fit(model, train, 16, lr=0.1, seed=seed)
+    # The fully connected network stays at or below 0.82 with as many images (chapter 7's tests).
+    assert accuracy_on(model, test) >= 0.86
 
 
 def regularized_gaps(train, validation, names):

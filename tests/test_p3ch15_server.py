@@ -2,9 +2,7 @@
 
 import dataclasses
 import io
-import json
 import math
-import os
 import shutil
 import subprocess
 import sys
@@ -13,7 +11,6 @@ import time
 import zipfile
 import zlib
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -28,6 +25,7 @@ from p2ch14.weights import SHIPPED_CLASSIFIER
 from p3ch15.classifier import CropClassifier
 from p3ch15.server.app import close_app, create_app
 from p3ch15.server.batching import GAP_S, Batcher, Overloaded, TooLate, _Request
+from tests.browser import needs_axe, until
 
 TOLERANCE = 0.02  # of a probability in bfloat16
 
@@ -94,13 +92,6 @@ def waiting_behind(gate, batcher, first=100):
     thread.start()
     assert gate.started.wait(5)
     return thread
-
-
-def until(condition, seconds=5.0):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "did not happen in time"
-        time.sleep(0.002)
 
 
 def test_batcher_gives_everybody_their_own_result_in_few_batches():
@@ -815,75 +806,6 @@ def test_an_archive_is_read_as_the_command_line_reads_its_files(tmp_path):
 # --- the page, in a browser ------------------------------------------------------------------------
 
 
-class Browser:
-    """A headless Chromium, driven by its DevTools protocol."""
-
-    def __init__(self, program, folder):
-        import urllib.request
-
-        import websocket
-
-        self.process = subprocess.Popen(
-            [program, "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
-             "--remote-debugging-port=0", "--remote-allow-origins=*", "--no-first-run",
-             f"--user-data-dir={folder}", "about:blank"],
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        )  # fmt: skip
-        told = folder / "DevToolsActivePort"
-        until(lambda: told.exists() and told.read_text().count("\n"), 60)
-        port = told.read_text().splitlines()[0]
-        tabs = json.load(urllib.request.urlopen(f"http://127.0.0.1:{port}/json", timeout=20))
-        tab = next(tab for tab in tabs if tab["type"] == "page")
-        self.socket = websocket.create_connection(tab["webSocketDebuggerUrl"], timeout=60)
-        self.sent, self.complaints = 0, []
-        for domain in ("Page", "Runtime", "DOM", "Log"):
-            self.call(f"{domain}.enable")
-
-    def call(self, method, **parameters):
-        self.sent += 1
-        self.socket.send(json.dumps({"id": self.sent, "method": method, "params": parameters}))
-        while True:
-            told = json.loads(self.socket.recv())
-            if told.get("method") in ("Runtime.exceptionThrown", "Log.entryAdded"):
-                self.complaints.append(told["params"])
-            if told.get("id") == self.sent:
-                assert "error" not in told, told
-                return told["result"]
-
-    def value(self, expression):
-        told = self.call("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
-        assert "exceptionDetails" not in told, told
-        return told["result"].get("value")
-
-    def choose_file(self, selector, path):
-        root = self.call("DOM.getDocument")["root"]["nodeId"]
-        node = self.call("DOM.querySelector", nodeId=root, selector=selector)["nodeId"]
-        self.call("DOM.setFileInputFiles", files=[str(path)], nodeId=node)
-
-    def screenshot(self, path):
-        import base64
-
-        picture = self.call("Page.captureScreenshot", format="png", captureBeyondViewport=True)["data"]
-        path.write_bytes(base64.b64decode(picture))
-
-    def close(self):
-        self.socket.close()
-        self.process.terminate()
-        self.process.wait(20)
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    pytest.importorskip("websocket", reason="the package websocket-client drives the browser")
-    names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
-    program = next(filter(None, map(shutil.which, names)), None)
-    if program is None:
-        pytest.skip("no Chromium on this machine")
-    browser = Browser(program, tmp_path_factory.mktemp("browser"))
-    yield browser
-    browser.close()
-
-
 @pytest.fixture(scope="module")
 def served(app):
     """The application's address, behind our web server, in a thread."""
@@ -988,14 +910,8 @@ def check_hands(browser, scan):
 @pytest.mark.parametrize("width", [1280, 400])
 def test_page_from_upload_to_deletion(app, browser, served, scan, tmp_path, width):
     browser.complaints.clear()
-    browser.call(
-        "Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=width < 500
-    )
-    browser.call("Page.navigate", url="about:blank")
-    browser.call("Page.navigate", url=served)
-    until(
-        lambda: browser.value("document.readyState === 'complete' && !!document.getElementById('file')"), 20
-    )
+    browser.resize(width)
+    browser.open(served, "document.getElementById('file')")
     browser.screenshot(tmp_path / "start.png")
     browser.choose_file("#file", scan["files"]["mhd"])
     until(lambda: browser.value("!document.getElementById('work').hidden"), 10)
@@ -1056,38 +972,17 @@ def test_page_from_upload_to_deletion(app, browser, served, scan, tmp_path, widt
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(
-    not os.environ.get("COURSE_AXE"),
-    reason="COURSE_AXE names no axe.min.js (npm pack axe-core), which judges pages as a screen reader needs them",
-)
+@needs_axe
 @pytest.mark.parametrize("width", [1280, 400])
 def test_axe_finds_nothing_serious(app, browser, served, scan, width):
-    """The page at its start and with a result, and the report; https://github.com/dequelabs/axe-core."""
-    axe = Path(os.environ["COURSE_AXE"]).read_text(encoding="utf-8")
-
-    def serious():
-        browser.value(axe + "; true")
-        found = browser.value("axe.run().then((told) => JSON.stringify(told.violations))")
-        return [
-            (one["id"], [node["html"][:200] for node in one["nodes"]])
-            for one in json.loads(found)
-            if one["impact"] in ("serious", "critical")
-        ]
-
-    browser.call(
-        "Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=width < 500
-    )
-    browser.call("Page.navigate", url="about:blank")
-    browser.call("Page.navigate", url=served)
-    until(
-        lambda: browser.value("document.readyState === 'complete' && !!document.getElementById('file')"), 20
-    )
-    assert serious() == []
+    """The page at its start and with a result, and the report."""
+    browser.resize(width)
+    browser.open(served, "document.getElementById('file')")
+    assert browser.serious() == []
     browser.choose_file("#file", scan["files"]["mhd"])
     until(lambda: browser.value(CHOSEN), 60)
-    assert serious() == []
-    browser.call("Page.navigate", url=f"{served}/scans/{browser.value('job.number')}/report.html")
-    until(
-        lambda: browser.value("document.readyState === 'complete' && !!document.querySelector('article')"), 20
+    assert browser.serious() == []
+    browser.open(
+        f"{served}/scans/{browser.value('job.number')}/report.html", "document.querySelector('article')"
     )
-    assert serious() == []
+    assert browser.serious() == []

@@ -20,4 +20,7 @@ document.addEventListener("DOMContentLoaded", () => {
       }
     });
   }
+  // The keyboard reaches what scrolls; the search button is called what stands on it, "Search" and its keys.
+  for (const table of document.querySelectorAll(".bd-article table")) table.tabIndex = 0;
+  for (const button of document.querySelectorAll(".search-button-field")) button.removeAttribute("aria-label");
 });
