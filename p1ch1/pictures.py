@@ -39,7 +39,7 @@ def draw_project():
     return figure
 
 
-def multiplication_speed(size, dtype, device, seconds=0.15):
+def multiplication_speed(size, dtype, device, seconds=0.1):
     """Billions of multiply-adds a second for a product of two (size, size) matrices: the best of many tries.
 
     Tries for about `seconds`, and three times at least; the result is written into memory that is there already.

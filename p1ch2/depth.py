@@ -17,7 +17,7 @@ from p1ch2.drawing import CLASSES
 from p1ch2.pretrained import WEIGHTS
 from util.errors import main_guard
 from util.files import atomic_path
-from util.runtime import seed_everything
+from util.runtime import on_threads, seed_everything
 
 RECORD = WEIGHTS / "depth.json"
 BLOCKS = (2, 4, 8, 16, 28)
@@ -64,6 +64,7 @@ def small_drawings(number=1300, seed=1):
     return F.avg_pool2d(prepare(measure.stack(drawings)), 4), names
 
 
+@on_threads(1)
 def train(model, pictures, names, seed, steps=STEPS):
     """Adam on random batches; returns (losses of every step, gradient norms of the blocks at the first step).
 

@@ -44,7 +44,7 @@ def stack(drawings):
 
 
 @torch.inference_mode()
-def in_batches(model, inputs, size=250):
+def in_batches(model, inputs, size=50):
     """model(inputs) in evaluation mode without gradients, a batch at a time."""
     model.eval()
     device = next(model.parameters()).device
@@ -85,7 +85,7 @@ def generator_report(generator, judge, number=500, seed=FRESH + 2, to_striped=Tr
     """
     drawings = [draw_four_legged(seed, i, striped=not to_striped) for i in range(number)]
     before = stack(drawings)
-    after = to_pictures(in_batches(generator, to_signed(before), size=100))
+    after = to_pictures(in_batches(generator, to_signed(before)))
     background = torch.from_numpy(np.stack([drawing.background for drawing in drawings]))
     inside = torch.from_numpy(np.stack([drawing.mask for drawing in drawings])) > 0.02
     change = (after.float() - before.float()).abs().mean(3)

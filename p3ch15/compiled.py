@@ -14,11 +14,11 @@ import time
 import torch
 
 from p3ch15.chatter import native_chatter_hidden, quiet
-from p3ch15.evaluation import milliseconds, on_threads
+from p3ch15.evaluation import milliseconds
 from p3ch15.networks import NETWORKS
 from util.errors import main_guard
 from util.files import atomic_path
-from util.runtime import get_device
+from util.runtime import get_device, on_threads
 
 VOXELS = 8_000_000
 

@@ -1,6 +1,5 @@
 """What a network is worth and what it costs: held-out crops, areas under the ROC curve, times, sizes."""
 
-import contextlib
 import statistics
 import time
 import zlib
@@ -87,14 +86,3 @@ def milliseconds(run, crop, repeats=10) -> Milliseconds:
             run(crop)
             times.append(1e3 * (time.perf_counter() - start))
     return Milliseconds(statistics.median(times[2:]), min(times[2:]), max(times[2:]))
-
-
-@contextlib.contextmanager
-def on_threads(count):
-    """PyTorch computes on `count` threads inside, and on as many as before afterwards."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
