@@ -1,6 +1,8 @@
 """Where a scan's voxels lie in the patient: one class for all that carry it (chapter 10 explains the sums)."""
 
+import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -65,6 +67,19 @@ class Geometry:
     def contains(self, coord_irc) -> bool:
         """Does the voxel lie inside the scan, or at most one beside it? Lists are rounded, too."""
         return all(-1 <= c <= size for c, size in zip(coord_irc, self.shape))
+
+    @cached_property
+    def _steps_of_mm(self) -> list[list[float]]:
+        """(3, 3): millimetres to steps along x, y and z of the array."""
+        return (np.linalg.inv(self.direction) / np.array(self.spacing_xyz)[:, None]).tolist()
+
+    def holds(self, coord_xyz) -> bool:
+        """`contains(xyz2irc(coord_xyz))`, for lists of many places: plain numbers are quicker than small arrays."""
+        x, y, z = (mm - origin for mm, origin in zip(coord_xyz, self.origin_xyz))
+        return all(
+            -1 <= math.floor(by_x * x + by_y * y + by_z * z + 0.5) <= size
+            for (by_x, by_y, by_z), size in zip(self._steps_of_mm, reversed(self.shape))
+        )
 
     def clamped(self, coord_irc) -> IrcTuple:
         """The voxel of the scan that is nearest to this one."""

@@ -56,11 +56,10 @@ def geometry_of(series_uid) -> Geometry:
 
 def _check_inside(uid, center_xyz, path, line):
     geometry = geometry_of(uid)
-    center_irc = geometry.xyz2irc(center_xyz)
-    if not geometry.contains(center_irc):
+    if not geometry.holds(center_xyz):
         raise UserError(
-            f"{path.name}, line {line}: the centre lies outside the scan (voxel {tuple(center_irc)}, "
-            f"shape {geometry.shape}); correct the row"
+            f"{path.name}, line {line}: the centre lies outside the scan "
+            f"(voxel {tuple(geometry.xyz2irc(center_xyz))}, shape {geometry.shape}); correct the row"
         )
 
 

@@ -5,18 +5,18 @@ import torch
 
 from p2ch13.dsets import CONTEXT_SLICES, slices_with_context
 from p2ch13.lungs import Lungs
+from util.runtime import on_each_core
 from util.util import enumerateWithEstimate
 
 EDGE = 8  # of which so many only inform the others: at an edge the network sees zeros instead of its surroundings
 
 
-@torch.inference_mode()
 def segment(model, hu, threshold=0.5, batch_size=1, use_bfloat16=False, lungs=None) -> np.ndarray:
     """Suspicious voxels of a scan: bool, of the shape of `hu`, int16 (I, R, C).
 
     model: a `UNetWrapper` in evaluation mode. What lies far outside the lungs is left out, `batch_size`
-    slices go through together, and with `use_bfloat16` in that arithmetic. lungs: the scan's `Lungs` where
-    they have been found already.
+    slices go through together, on a CPU so many on every core, and with `use_bfloat16` in that arithmetic.
+    lungs: the scan's `Lungs` where they have been found already.
     """
     device = next(model.parameters()).device
     mask = np.zeros(hu.shape, dtype=bool)
@@ -25,7 +25,10 @@ def segment(model, hu, threshold=0.5, batch_size=1, use_bfloat16=False, lungs=No
         for slab, window in (lungs or Lungs(hu)).windows()
         for start in range(slab.start, slab.stop, batch_size)
     ]
-    for _, (slab, window) in enumerateWithEstimate(slabs, "segmentation"):
+
+    @torch.inference_mode()
+    def mark(place):
+        slab, window = place
         # Neighbouring slices share most of their context, so each is converted and sent only once.
         wanted = np.clip(np.arange(slab.start - CONTEXT_SLICES, slab.stop + CONTEXT_SLICES), 0, len(hu) - 1)
         slab_g = torch.from_numpy(hu[wanted][(slice(None), *window)].astype(np.float32)).to(device)
@@ -35,6 +38,10 @@ def segment(model, hu, threshold=0.5, batch_size=1, use_bfloat16=False, lungs=No
         rows, columns = judged = trusted(window, hu.shape[1:])
         within = tuple(slice(j.start - w.start, j.stop - w.start) for j, w in zip(judged, window))
         mask[slab, rows, columns] = (probability_g[:, 0][(slice(None), *within)] > threshold).cpu().numpy()
+
+    marked = on_each_core(mark, slabs, device)
+    for _ in enumerateWithEstimate(marked, "segmentation", iter_len=len(slabs)):
+        pass
     return mask
 
 

@@ -28,7 +28,6 @@ from p3ch15.evaluation import (
     evaluation_crops,
     in_batches,
     milliseconds,
-    on_threads,
     weights_bytes,
     zipped_bytes,
 )
@@ -37,6 +36,7 @@ from p3ch15.networks import NETWORKS
 from util.errors import main_guard
 from util.files import atomic_path
 from util.paths import PROJECT, output_root
+from util.runtime import on_threads
 from util.weights import save_weights
 
 SMALL_CHANNELS = 4

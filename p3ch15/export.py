@@ -28,7 +28,6 @@ from p3ch15.evaluation import (
     evaluation_crops,
     in_batches,
     milliseconds,
-    on_threads,
 )
 from p3ch15.formats import open_export, to_onnx, to_package, to_scripted, to_traced
 from p3ch15.mobile.pte import write_both
@@ -37,6 +36,7 @@ from p3ch15.networks import NETWORKS, SHIPPED_CLASSIFIER, network_named
 from util.errors import UserError, main_guard
 from util.files import atomic_path
 from util.paths import output_root, shown
+from util.runtime import on_threads
 
 # What an export must keep to: logits where the arithmetic is float32, the ranking where it is not.
 LOGITS_WITHIN = 1e-4

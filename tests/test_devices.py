@@ -6,6 +6,8 @@ as it would on a card. Backward passes do not work on them, so trainings are che
 
 import importlib
 import inspect
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -303,3 +305,47 @@ def test_without_accelerator_the_cpu_is_taken(monkeypatch):
 @pytest.mark.parametrize(("kind", "fast"), [("mps", False), ("meta", False)])
 def test_bfloat16_is_used_only_where_it_is_known_to_be_fast(kind, fast):
     assert runtime.has_fast_bfloat16(torch.device(kind)) == fast
+
+
+def test_every_core_takes_an_item_and_results_come_in_order():
+    taken = []
+
+    def items():
+        for number in range(7):
+            taken.append(number)
+            yield number
+
+    def work(number):
+        return number, torch.get_num_threads(), threading.get_ident()
+
+    with runtime.on_threads(2):
+        results = runtime.on_each_core(work, items(), torch.device("cpu"))
+        assert next(results)[0] == 0
+        assert len(taken) == 3  # no more than are soon needed
+        results = [(0, 1, 0), *results]
+        assert [number for number, *_ in results] == list(range(7))
+        assert {threads for _, threads, _ in results} == {1}
+        assert threading.get_ident() not in {where for *_, where in results}
+        assert torch.get_num_threads() == 2
+        later = ThreadPoolExecutor(1).submit(torch.get_num_threads)
+        assert later.result() == 2
+    with runtime.on_threads(1):  # nothing to share
+        assert {where for *_, where in runtime.on_each_core(work, range(3), torch.device("cpu"))} == {
+            threading.get_ident()
+        }
+    assert {where for *_, where in runtime.on_each_core(work, range(3), torch.device("meta"))} == {
+        threading.get_ident()
+    }
+
+
+def test_what_fails_on_a_core_fails_here_and_ends_the_rest():
+    done = []
+
+    def work(number):
+        if number == 1:
+            raise ValueError("item 1")
+        done.append(number)
+
+    with runtime.on_threads(2), pytest.raises(ValueError, match="item 1"):
+        list(runtime.on_each_core(work, range(100), torch.device("cpu")))
+    assert len(done) < 10

@@ -60,3 +60,12 @@ def test_inside_means_at_most_one_voxel_beside():
     assert not geometry.contains((-2, 0, 0))
     assert not geometry.contains((0, 0, 10))
     assert geometry.clamped((-1, 7, 4)) == (0, 6, 4)
+
+
+@given(angles, flips, st.tuples(*[st.floats(-4, 13)] * 3))
+def test_a_place_is_held_where_its_voxel_is_contained(angles, flips, coord_irc):
+    geometry = a_geometry(angles, flips)
+    place = geometry.irc2xyz(coord_irc)
+    exactly = geometry.xyz2irc_exactly(place) + 0.5
+    if np.abs(exactly - exactly.round()).min() > 1e-9:  # at a half the two may round apart
+        assert geometry.holds(place) == geometry.contains(geometry.xyz2irc(place))

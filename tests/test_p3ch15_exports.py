@@ -17,7 +17,6 @@ from p3ch15.evaluation import (
     evaluation_crops,
     in_batches,
     milliseconds,
-    on_threads,
     weights_bytes,
     zipped_bytes,
 )
@@ -28,6 +27,7 @@ from p3ch15.networks import NETWORKS, network_named
 from p3ch15.tracing import FlipWhenUnsure, FlipWhenUnsureCond
 from util.errors import UserError
 from util.paths import PROJECT, output_root
+from util.runtime import on_threads
 
 
 @pytest.fixture(scope="module")

@@ -5,6 +5,8 @@ import ctypes
 import os
 import random
 import sys
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
@@ -53,6 +55,38 @@ def on_threads(count: int):
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def on_each_core(work, items, device: torch.device):
+    """Yield work(item) for each of `items`, in their order; on a CPU every core has an item of its own.
+
+    Cores that share one small batch spend much of their time waiting for each other. As many Python threads as
+    PyTorch has threads run `work`, each on one; a few items ahead of the one that is asked for are taken from
+    `items`, by the calling thread. `work` says for itself what holds per thread: `torch.inference_mode`, autocast.
+    """
+    cores = torch.get_num_threads() if device.type == "cpu" else 1
+    if cores == 1:
+        yield from map(work, items)
+        return
+
+    def alone(item):
+        torch.set_num_threads(1)
+        try:
+            return work(item)
+        finally:
+            torch.set_num_threads(cores)  # threads that start later take over the number set last
+
+    pool = ThreadPoolExecutor(cores)
+    waiting = deque()
+    try:
+        for item in items:
+            waiting.append(pool.submit(alone, item))
+            if len(waiting) > cores:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def has_fast_bfloat16(device: torch.device) -> bool:
