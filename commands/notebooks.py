@@ -181,7 +181,7 @@ def main(arguments=None):
     """`python course.py notebooks [p1ch3 …]`: execute and write back all notebooks, or those named."""
     import sys
 
-    from commands import where_is
+    from commands import minutes, where_is
 
     names = sys.argv[1:] if arguments is None else arguments
     total = 0.0
@@ -195,6 +195,7 @@ def main(arguments=None):
         excess = "" if done.peak_bytes <= MOST_BYTES else f", more than {MOST_BYTES / 1e9:.0f}"
         print(f"{path.name:60} {done.seconds:6.1f} s  {size}  {memory}{excess}", flush=True)
     where_is.write()
+    minutes.write()
     print(f"{'all':60} {total:6.1f} s")
 
 

@@ -7,7 +7,8 @@ import warnings
 
 import pytest
 
-from commands import where_is
+from commands import minutes, where_is
+from util.exercises.source import catalogue
 from util.paths import PROJECT
 
 LEARN = PROJECT / "docs" / "learn"
@@ -83,6 +84,32 @@ def test_every_term_of_the_glossary_is_used_where_it_is_said_to_be_introduced():
         if re.sub(r"(ing|y|s)$", "", re.split("[ -]", term)[0]) not in text:
             strangers.append((term, file))
     assert not strangers
+
+
+def test_minutes_are_those_of_the_notebooks():
+    for page, text in minutes.pages():
+        assert page.read_text(encoding="utf-8") == text, "run: python -m commands.minutes --write"
+
+
+def test_minutes_count_words_lines_figures_and_what_exercises_say(tmp_path):
+    figure = {"data": {"image/png": ""}}
+    cells = [
+        {"cell_type": "markdown", "source": ["# Chapter 3: a title, which counts for nothing\n"]},
+        {"cell_type": "code", "source": ["import torch"], "outputs": []},
+        {"cell_type": "markdown", "source": ["## 3.1 First\n", "word " * 300]},
+        {"cell_type": "code", "source": ["x = 1\n", "\n"] * 24, "outputs": [figure, figure]},
+        {
+            "cell_type": "markdown",
+            "source": ["## 3.2 Second\n", "### a part\n", "word " * 10, "\n## Exercises\n"],
+        },
+        {"cell_type": "markdown", "source": ["## Summary\n", "word " * 300]},
+    ]
+    path = tmp_path / "p1ch3_title.ipynb"
+    path.write_text(json.dumps({"cells": cells}))
+    told = minutes.sections(path)
+    asked = sum(one["minutes"] for one in catalogue().values() if one["package"] == "p1ch3")
+    assert told == {"3.1 First": 6, "3.2 Second": 1, "Exercises": asked}
+    assert asked > 30
 
 
 def test_where_is_says_what_the_notebooks_are():
