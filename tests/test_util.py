@@ -15,6 +15,7 @@ import time
 import pytest
 import torch
 
+from tests.test_measure import wait_for
 from util.datasets import Dataset, Source
 from util.errors import UserError, main_guard
 from util.files import atomic_path
@@ -43,7 +44,29 @@ def test_a_full_disk_while_generating_is_one_sentence(roots, monkeypatch, proble
     monkeypatch.setattr(shutil, "disk_usage", lambda place: usage._replace(free=0))
     with pytest.raises(UserError, match="COURSE_GENERATED"):
         Dataset("toy", generate=generate, required=("numbers.csv",)).path()
-    assert not list((roots / "generated").iterdir())
+    assert not [path for path in (roots / "generated").iterdir() if path.suffix != ".lock"]
+
+
+def test_of_two_at_once_the_second_waits_and_finds_it_made(roots, capsys):
+    made, begun = [], threading.Event()
+
+    def generate(folder):
+        made.append(folder)
+        begun.set()
+        wait_for(lambda: "waiting" in "".join(said), 30)
+        write_numbers(folder)
+
+    said, found = [], []
+    toys = [Dataset("toy", generate=generate, required=("numbers.csv",)) for _ in range(2)]
+    first, second = (threading.Thread(target=lambda toy=toy: found.append(toy.path())) for toy in toys)
+    first.start()
+    assert begun.wait(30)
+    second.start()
+    wait_for(lambda: said.append(capsys.readouterr().out) or "waiting" in said[-1], 30)
+    first.join(30)
+    second.join(30)
+    assert len(made) == 1
+    assert [(folder / "numbers.csv").read_text() for folder in found] == ["1,2,3\n"] * 2
 
 
 def test_another_failure_while_generating_is_told_as_it_is(roots):
@@ -93,7 +116,7 @@ def test_failed_generation_leaves_nothing_behind(roots):
     dataset = Dataset("toy", generate=fails)
     with pytest.raises(RuntimeError):
         dataset.path()
-    assert list((roots / "generated").iterdir()) == []
+    assert not [path for path in (roots / "generated").iterdir() if path.suffix != ".lock"]
 
 
 def generate_slowly(folder):
@@ -115,7 +138,7 @@ def test_two_processes_generate_the_same_dataset(roots):
     assert [results.get(timeout=20), results.get(timeout=20)] == [20, 20]
     for worker in workers:
         worker.join()
-    assert [p.name for p in (roots / "generated").iterdir()] == ["slow-1"]
+    assert [p.name for p in (roots / "generated").iterdir() if p.suffix != ".lock"] == ["slow-1"]
 
 
 def test_missing_data_names_the_fix(roots):

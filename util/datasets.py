@@ -5,6 +5,7 @@ folder and says in one printed line which of the two it is. Nothing is downloade
 `python course.py data NAME` does that, and `COURSE_OFFLINE=1` forbids even it.
 """
 
+import contextlib
 import functools
 import json
 import os
@@ -12,6 +13,8 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+
+import filelock
 
 from util.errors import UserError
 from util.files import atomic_path, is_full
@@ -119,17 +122,41 @@ class Dataset:
     def _generated(self) -> Path:
         target = self.generated_path()
         if not target.exists():
-            print(f"{self.name}: generating the stand-in (once) …", flush=True)
-            # A rename of a whole folder is atomic, so whatever exists is complete.
-            try:
-                with atomic_path(target) as folder:
-                    folder.mkdir(parents=True)
-                    self._generate(folder)
-            except OSError:
-                # Another process may have finished the same folder first; then its copy serves.
+            with self._alone(target):
                 if not target.exists():
-                    raise
+                    self._generate_into(target)
         return target
+
+    @contextlib.contextmanager
+    def _alone(self, target):
+        """Inside, this is the only process that makes `target`; whoever comes second waits, and finds it made."""
+        lock = filelock.FileLock(target.with_name(f".{target.name}.lock"))
+        # Where there is no room for a lock, or the disk knows none, it is made twice at worst.
+        with contextlib.suppress(OSError, NotImplementedError):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                lock.acquire(timeout=0)
+            except filelock.Timeout:
+                print(
+                    f"{self.name}: another process is generating the stand-in; waiting for it …", flush=True
+                )
+                lock.acquire()
+        try:
+            yield
+        finally:
+            lock.release()  # also where it is not held
+
+    def _generate_into(self, target):
+        print(f"{self.name}: generating the stand-in (once) …", flush=True)
+        # A rename of a whole folder is atomic, so whatever exists is complete.
+        try:
+            with atomic_path(target) as folder:
+                folder.mkdir(parents=True)
+                self._generate(folder)
+        except OSError:
+            # Without a lock another process may have finished the same folder first; then its copy serves.
+            if not target.exists():
+                raise
 
     def _generate(self, folder):
         try:
