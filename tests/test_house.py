@@ -127,17 +127,20 @@ def test_ruff_finds_nothing(arguments):
 
 
 def test_every_package_that_is_imported_is_required():
-    """Not only brought along by another, which may stop doing so. `serve` has requirements of its own."""
-    required = {
-        canonicalize_name(Requirement(text).name)
-        for line in (PROJECT / "requirements.txt").read_text(encoding="utf-8").splitlines()
-        if (text := line.split("#")[0].strip())
-    }
+    """Not only brought along by another, which may stop doing so. `serve` and the site have more of their own."""
+
+    def named_in(file):
+        lines = (PROJECT / file).read_text(encoding="utf-8").splitlines()
+        texts = (line.split("#")[0].strip() for line in lines)
+        return {canonicalize_name(Requirement(text).name) for text in texts if text}
+
+    for_all, for_the_site = named_in("requirements.txt"), named_in("requirements-site.txt")
     distributions = packages_distributions()
     tests = (PROJECT / "tests").rglob("*.py")
     for path in [*MODULES, *tests]:
         if path.parent.name == "serve":
             continue
+        required = for_all | for_the_site if path.name == "site.py" else for_all
         for name in set(imported_names(path)) & set(distributions):
             owners = {canonicalize_name(owner) for owner in distributions[name]}
             assert owners & required or name in HOUSE, f"{path.name} imports {name}: require one of {owners}"
