@@ -27,7 +27,8 @@ def sections(path) -> dict[str, int]:
     for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
         source = "".join(cell["source"])
         if cell["cell_type"] == "markdown":
-            for part in re.split(r"^(?=## )", source, flags=re.M):
+            prose = re.sub(r"^```.*?^```", "", source, flags=re.M | re.S)  # a comment in it is no heading
+            for part in re.split(r"^(?=## )", prose, flags=re.M):
                 heading = re.match(r"## (.+)", part)
                 section = heading[1] if heading else section
                 _add(minutes, section, len(part.split()) / WORDS_A_MINUTE)

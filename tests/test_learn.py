@@ -100,7 +100,12 @@ def test_minutes_count_words_lines_figures_and_what_exercises_say(tmp_path):
         {"cell_type": "code", "source": ["x = 1\n", "\n"] * 24, "outputs": [figure, figure]},
         {
             "cell_type": "markdown",
-            "source": ["## 3.2 Second\n", "### a part\n", "word " * 10, "\n## Exercises\n"],
+            "source": [
+                "## 3.2 Second\n",
+                "### a part\n",
+                "word " * 10,
+                "\n```\n## no heading\n```\n## Exercises\n",
+            ],
         },
         {"cell_type": "markdown", "source": ["## Summary\n", "word " * 300]},
     ]
