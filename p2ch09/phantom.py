@@ -554,7 +554,7 @@ def write_cohort(out, scans, seed, shape=SHAPE, *, processes=None, richness=1, m
 
     Scan n lands in `subset{n % 10}`, as LUNA16 spreads its scans over ten folders. richness: how many
     LUNA16 scans' nodules each patient has. masks: write the nodules' exact voxels beside each scan. is_varied: as
-    for `make_patient`.
+    for `make_patient`, or one for each scan.
     """
     from util.util import enumerateWithEstimate
 
@@ -564,8 +564,9 @@ def write_cohort(out, scans, seed, shape=SHAPE, *, processes=None, richness=1, m
     if out.exists() and any(out.iterdir()):
         raise UserError(f"{out} is not empty; name a new folder or remove the old one")
     out.mkdir(parents=True, exist_ok=True)
-    jobs = [(n, seed, shape, str(out), richness, masks, is_varied) for n in range(scans)]
-    processes = processes or min(os.cpu_count() or 1, scans, 8)
+    varied = np.broadcast_to(is_varied, scans).tolist()
+    jobs = [(n, seed, shape, str(out), richness, masks, varied[n]) for n in range(scans)]
+    processes = processes or min(os.cpu_count() or 1, scans, 16)
     if processes == 1:
         results = map(_scan_job, jobs)
         patients = [p for _, p in enumerateWithEstimate(results, "patients", iter_len=scans)]

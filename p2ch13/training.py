@@ -134,7 +134,9 @@ class SegmentationTrainingApp(LunaTrainingApp):
             metrics_g[METRICS_TP_NDX, columns] = (predicted * label_g).sum(dim=[1, 2, 3])
             metrics_g[METRICS_FN_NDX, columns] = ((1 - predicted) * label_g).sum(dim=[1, 2, 3])
             metrics_g[METRICS_FP_NDX, columns] = (predicted * (1 - label_g)).sum(dim=[1, 2, 3])
-        crossentropy = nn.functional.binary_cross_entropy(prediction_g, label_g)
+        # CUDA's autocast refuses it: in half precision a probability rounds to 1, and its logarithm is lost.
+        with torch.autocast(self.device.type, enabled=False):
+            crossentropy = nn.functional.binary_cross_entropy(prediction_g.float(), label_g)
         return dice_g + missed_g * self.cli_args.missed_weight + crossentropy * self.cli_args.entropy_weight
 
     def logMetrics(self, epoch_ndx, mode_str, metrics_t):

@@ -109,6 +109,8 @@ def measure(path, device=None, paths=()):
     """Both ways on the scan at `path`: a dict of figures. `paths`: weights, the shipped ones by default."""
     pipeline = NodulePipeline(*paths, device=device)
     threshold = pipeline.threshold
+    if pipeline.device.type != "cpu":
+        _timed(pipeline, path)  # a GPU's first scan loads its libraries
     ours, seconds, cpu_seconds = _timed(pipeline, path)
     # Before the plain way runs, which needs more.
     peak = peak_gigabytes()

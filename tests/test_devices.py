@@ -4,6 +4,7 @@ Fake tensors have a shape, a type and a device and hold no numbers; an operation
 as it would on a card. Backward passes do not work on them, so trainings are checked up to their loss.
 """
 
+import contextlib
 import importlib
 import inspect
 import threading
@@ -85,6 +86,20 @@ def cuda(monkeypatch):
     monkeypatch.setattr(nn.Module, "to", move)
     with FakeTensorMode(allow_non_fake_inputs=True), LeavingTheDevice():
         yield torch.device("cuda")
+
+
+@contextlib.contextmanager
+def autocast_as_on_a_card():
+    """CUDA's autocast to bfloat16, which `torch.autocast` leaves off where there is no card.
+
+    It refuses some operations, such as the cross-entropy of probabilities.
+    """
+    torch.set_autocast_dtype("cuda", torch.bfloat16)
+    torch.set_autocast_enabled("cuda", True)
+    try:
+        yield
+    finally:
+        torch.set_autocast_enabled("cuda", False)
 
 
 def crops(*shape, low=-1000, high=1000):
@@ -237,7 +252,7 @@ def test_losses(app_class, options, training, cuda, clean_output):
         batch = torch.zeros(SLICES), torch.zeros(2, 1, 64, 64, dtype=torch.bool), ["a", "b"], [0, 1]
     else:
         batch = torch.zeros(CROP), torch.tensor([[0, 1], [1, 0]]), ["a", "b"], torch.zeros(2, 3)
-    with app.autocast():
+    with autocast_as_on_a_card():
         loss = app.computeBatchLoss(0, batch, 2, metrics_g)
     assert (loss.shape, loss.device.type) == ((), "cuda")
 
@@ -274,6 +289,12 @@ def test_judging_malignancy(cuda):
 def test_evaluating_an_export(cuda):
     network = LunaModel().to(cuda).eval()
     assert in_batches(network, crops(3, *CROP[1:]), size=2).shape == (3, 2)
+
+
+def test_what_autocast_refuses_is_noticed(cuda):
+    """What `test_losses` relies on."""
+    with autocast_as_on_a_card(), pytest.raises(RuntimeError, match="unsafe to autocast"):
+        nn.functional.binary_cross_entropy(crops(3, low=0, high=1), crops(3, low=0, high=1))
 
 
 def test_mixing_devices_is_noticed(cuda):

@@ -8,7 +8,8 @@ from p2ch12.dsets import LunaDataset
 from p2ch13.dsets import TrainingLuna2dSegmentationDataset
 from p2ch14.dsets import MalignantLunaDataset, series_of
 from p2ch14.main_job import THRESHOLD_SCANS, VAL_STRIDE
-from p2ch14.shipped.__main__ import REPORTED_SCANS, REPORTED_SEED, SCANS, SEED, TUNING_SCANS, cohort
+from p2ch14.shipped.__main__ import TUNING_SCANS
+from p2ch14.shipped.patients import REPORTED_SCANS, REPORTED_SEED, SCANS, SEED, cohort
 from util.errors import UserError
 
 
@@ -67,7 +68,7 @@ def test_the_shipped_networks_meet_no_scan_but_their_own(tmp_path, monkeypatch):
     (tmp_path / "luna").mkdir()
     monkeypatch.setenv("COURSE_DATA", str(tmp_path))
     monkeypatch.setattr(
-        "p2ch14.shipped.__main__.scan_paths", lambda: {series_uid(SEED, n): None for n in range(SCANS)}
+        "p2ch14.shipped.patients.scan_paths", lambda: {series_uid(SEED, n): None for n in range(SCANS)}
     )
     cohort(SCANS, SEED)
     with pytest.raises(UserError, match="set COURSE_DATA to a folder of its own"):

@@ -1,30 +1,34 @@
 """Trains and measures the networks that the course ships in data/p2ch14.
 
-    COURSE_DATA=D COURSE_OUTPUT=O COURSE_CACHE=C python -m p2ch14.shipped          some hours on two cores
-    COURSE_DATA=E COURSE_OUTPUT=O COURSE_CACHE=F python -m p2ch14.shipped --evaluate       ten minutes
+    COURSE_DATA=D COURSE_OUTPUT=O COURSE_CACHE=C python -m p2ch14.shipped    minutes on a GPU, else some hours
+    COURSE_DATA=E COURSE_OUTPUT=O COURSE_CACHE=F python -m p2ch14.shipped --evaluate [--varied]    ten minutes
 
-The folders keep its patients apart from yours: 480 generated ones that no chapter uses. Four fifths of
-them train all networks; the others are for every choice that is made by looking. What is reported comes from
-60 further patients, in folders of their own. Interrupted, it goes on where it was. The malignancy network is
-weighed against the diameter afterwards, on cohorts of its own: `python -m p2ch14.malignancy --fit-size`, as
-data/p2ch14/README.md says.
+The folders keep its patients apart from yours: 600 generated ones that no chapter uses, half of them varied
+(`p2ch09.varied`). Four fifths of them train all networks; the others are for every choice that is made by looking.
+What is reported comes from 60 further patients, in folders of their own. Interrupted, it goes on where it was. A GPU
+sees three times as many examples; with COURSE_MEMORY_GB=14 its loading processes share the scans. The malignancy
+network is weighed against the diameter afterwards, on cohorts of its own: `python -m p2ch14.malignancy --fit-size`,
+as data/p2ch14/README.md says.
 """
 
 import argparse
+import os
+from concurrent.futures import ThreadPoolExecutor
 
-from p2ch09.phantom import series_uid, write_cohort
 from p2ch10.dsets import getCt, scan_paths
+from p2ch10.memory import memory
 from p2ch10.store import fill_store
 from p2ch14.dsets import series_of
 from p2ch14.main_job import VAL_STRIDE
 from p2ch14.pipeline import NodulePipeline
 from p2ch14.scoring import irrelevant_findings, print_validation, threshold_for, truth_by_series
+from p2ch14.shipped.patients import REPORTED_SCANS, REPORTED_SEED, cohort, training_cohort
 from p2ch14.shipped.trainings import (
     BallTargetTrainingApp,
     HardNegativeTrainingApp,
     SecondClassifierTrainingApp,
+    UsualMalignancyTrainingApp,
 )
-from p2ch14.training import ClassificationTrainingApp
 from p2ch14.weights import (
     OWN_GROUPING,
     SECOND_CLASSIFIER,
@@ -36,15 +40,41 @@ from p2ch14.weights import (
     save_with_settings,
 )
 from util.errors import UserError, main_guard
-from util.paths import data_root, output_root, shown
+from util.paths import output_root
+from util.runtime import get_device
 from util.util import enumerateWithEstimate
 
-RICHNESS = 3  # LUNA16 scans' nodules in each patient
-SCANS, SEED = 480, 100
-REPORTED_SCANS, REPORTED_SEED = 60, 780
 TUNING_SCANS = 24  # of the held-out ones; enough to choose one number
 MINED_SCANS = 140  # of the scans that train; more take longer than the training
 FALSE_POSITIVES = 0.5  # per scan, where the threshold is chosen; one of the seven rates of the CPM
+MORE, LARGER = 3, 4  # times as many examples on a GPU, in batches so many times as large
+
+
+def paced(epochs, lr, batch_size=16, **examples):
+    """The options of a training for this machine's device, given a CPU's. examples: how many in an epoch."""
+    options = {"epochs": epochs, "lr": lr, "batch_size": batch_size, "val_every": 0, "one_cycle": True}
+    if get_device().type == "cpu":
+        return options | examples
+    options |= {"batch_size": LARGER * batch_size, "lr": 1.5 * lr, "num_workers": max(cores() - 1, 1)}
+    # Loading processes start anew with each epoch, so there are fewer and longer ones.
+    longer = {name: MORE * MORE * count for name, count in examples.items()}
+    return options | {"epochs": round(epochs / MORE)} | longer
+
+
+def cores() -> int:
+    """Processors of this machine."""
+    return os.cpu_count() or 1
+
+
+def hold_scans(series):
+    """Read scans into memory while there is room: processes that are forked later share this one copy."""
+
+    def hold(uid):
+        if memory.has_room():
+            getCt(uid)
+
+    with ThreadPoolExecutor(cores()) as pool:
+        list(pool.map(hold, series))
 
 
 def analysed(pipeline, series, what):
@@ -56,7 +86,7 @@ def analysed(pipeline, series, what):
 
 def train_segmentation():
     """The U-Net with balls for targets."""
-    recipe = {"epochs": 100, "samples": 1600, "val_every": 0, "augmented": True, "one_cycle": True}
+    recipe = paced(epochs=100, lr=0.003, samples=1600) | {"augmented": True}
     app = BallTargetTrainingApp.start_or_resume("ship-segmentation", **recipe)
     app.main()
     save_with_settings(
@@ -67,20 +97,33 @@ def train_segmentation():
     )
 
 
-def train_classification():
-    """The first network on candidates and on what the segmentation proposes; the second on what was hard for it."""
+def examples_of_classifiers():
+    """The options that both classifiers' trainings share: candidates and what the segmentation proposes."""
+    mined = output_root() / "p2ch14" / "ship-mined.json"
+    return {"balanced": True, "augmented": True, "mined": str(mined), "mine_scans": MINED_SCANS}
+
+
+def train_first():
+    """The first classifier, on candidates and on what the segmentation proposes."""
+    recipe = examples_of_classifiers() | paced(epochs=30, lr=0.002, epoch_samples=4000)
+    app = HardNegativeTrainingApp.start_or_resume("ship-classification", **recipe)
+    app.main()
+    save_with_settings(SHIPPED_CLASSIFIER, app.model, second_classifier=SECOND_CLASSIFIER)
+
+
+def second_recipe():
+    """The options of the second classifier's training: examples that are hard for the first."""
     folder = output_root() / "p2ch14"
-    recipe = {"balanced": True, "augmented": True, "one_cycle": True, "batch_size": 16, "epoch_samples": 4000}
-    recipe |= {"val_every": 0, "lr": 0.002}
-    recipe |= {"mined": str(folder / "ship-mined.json"), "mine_scans": MINED_SCANS}
-    first = HardNegativeTrainingApp.start_or_resume("ship-classification", epochs=30, **recipe)
-    first.main()
-    recipe |= {"hard_from": str(first.folder / "last.state"), "hard": str(folder / "ship-hard.json")}
-    second = SecondClassifierTrainingApp.start_or_resume("ship-second", epochs=20, **recipe)
-    second.main()
-    save_with_settings(SHIPPED / SECOND_CLASSIFIER, second.model)
-    save_with_settings(SHIPPED_CLASSIFIER, first.model, second_classifier=SECOND_CLASSIFIER)
-    choose_threshold()
+    first = HardNegativeTrainingApp.latest_run("ship-classification") / "last.state"
+    recipe = {"hard_from": str(first), "hard": str(folder / "ship-hard.json")}
+    return examples_of_classifiers() | recipe | paced(epochs=20, lr=0.002, epoch_samples=4000)
+
+
+def train_second():
+    """The second classifier."""
+    app = SecondClassifierTrainingApp.start_or_resume("ship-second", **second_recipe())
+    app.main()
+    save_with_settings(SHIPPED / SECOND_CLASSIFIER, app.model)
 
 
 def choose_threshold():
@@ -93,37 +136,25 @@ def choose_threshold():
 
 def train_malignancy():
     """Fine-tunes all but the first block; without --augment-scale, since size is what tells most."""
-    recipe = {"malignant": True, "balanced": True, "one_cycle": True, "batch_size": 16, "lr": 0.002}
+    recipe = paced(epochs=20, lr=0.002, epoch_samples=2000) | {"malignant": True, "balanced": True}
+    recipe |= {"epochs": 20}  # an epoch is never longer than the few nodules with a judgement
     recipe |= {f"augment_{name}": True for name in ("flip", "offset", "rotate", "noise")}
     start = HardNegativeTrainingApp.latest_run("ship-classification") / "last.state"
     recipe |= {"finetune": str(start), "finetune_depth": 4}
-    recipe |= {"epochs": 20, "epoch_samples": 2000, "val_every": 0}
-    app = ClassificationTrainingApp.start_or_resume("ship-malignancy", **recipe)
+    app = UsualMalignancyTrainingApp.start_or_resume("ship-malignancy", **recipe)
     app.main()
     save_with_settings(SHIPPED_MALIGNANCY, app.model)
 
 
-def evaluate():
+def evaluate(is_varied):
     """Print found, missed and false positives, and LUNA16's curve, of the shipped files on patients of their own."""
     if not (SHIPPED_SEGMENTATION.is_file() and SHIPPED_CLASSIFIER.is_file()):
         raise UserError("there are no shipped networks to measure; run this without --evaluate first")
-    cohort(REPORTED_SCANS, REPORTED_SEED)
+    cohort(REPORTED_SCANS, REPORTED_SEED, is_varied)
     pipeline = NodulePipeline()
     # Of these patients, all are held out: none trained or tuned anything.
     results = analysed(pipeline, series_of(val_stride=1), "analysis of reported scans")
     print_validation(results, pipeline.threshold)
-
-
-def cohort(scans, seed):
-    """See that the data folder holds these patients and no others; make them if there are none."""
-    folder = data_root() / "luna"
-    if not folder.exists():
-        write_cohort(folder, scans, seed, richness=RICHNESS)
-    if set(scan_paths()) != {series_uid(seed, number) for number in range(scans)}:
-        raise UserError(
-            f"{shown(folder)} holds other scans than the {scans} generated patients that this needs; "
-            "set COURSE_DATA to a folder of its own"
-        )
 
 
 def main():
@@ -132,14 +163,19 @@ def main():
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--evaluate", action="store_true", help="measure the shipped files, train nothing")
+    parser.add_argument("--varied", action="store_true", help="with --evaluate: on varied patients")
     options = parser.parse_args()
     if options.evaluate:
-        evaluate()
+        evaluate(options.varied)
         return
-    cohort(SCANS, SEED)
-    fill_store(scan_paths(), processes=2)
+    training_cohort()
+    fill_store(scan_paths(), processes=cores())
+    if get_device().type != "cpu":
+        hold_scans(series_of(VAL_STRIDE, held_out=False))
     train_segmentation()
-    train_classification()
+    train_first()
+    train_second()
+    choose_threshold()
     train_malignancy()
 
 

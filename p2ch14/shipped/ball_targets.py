@@ -7,7 +7,8 @@ is the ball of the annotated diameter: too simple a shape, but its centre is rig
 
 import numpy as np
 
-from p2ch10.dsets import getCandidateInfoDict, getCt
+from p2ch10.ct import open_stored
+from p2ch10.dsets import getCandidateInfoDict
 from p2ch10.memory import remembered
 from p2ch13.dsets import (
     Luna2dSegmentationDataset,
@@ -38,11 +39,11 @@ def ball_truth(shape, center_irc, radius_mm, spacing_irc) -> NoduleTruth:
 @remembered(maxsize=4096)
 def ball_truths_of(series_uid) -> list[NoduleTruth]:
     """A ball for every annotated nodule of one scan, in the order of `p2ch13.dsets.truths_of`."""
-    ct = getCt(series_uid)
+    geometry = open_stored(series_uid).geometry
     balls = []
     for info in filter(is_annotated, getCandidateInfoDict().get(series_uid, ())):
-        center_irc = ct.geometry.xyz2irc_exactly(info.center_xyz)
-        balls.append(ball_truth(ct.hu_a.shape, center_irc, info.diameter_mm / 2, ct.geometry.spacing_irc))
+        center_irc = geometry.xyz2irc_exactly(info.center_xyz)
+        balls.append(ball_truth(geometry.shape, center_irc, info.diameter_mm / 2, geometry.spacing_irc))
     return balls
 
 

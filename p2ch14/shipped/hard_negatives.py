@@ -10,6 +10,8 @@ scars. Many look just like a nodule, so to train on them as "no nodule" is to te
 """
 
 import json
+import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -66,13 +68,18 @@ def without_irrelevant(candidates) -> list:
 def mine(pipeline: NodulePipeline, series) -> list[CandidateInfoTuple]:
     """What the pipeline's U-Net proposes in the scans `series`, labelled by the annotations."""
     truth, irrelevant = truth_by_series(), irrelevant_findings()
-    mined = []
-    for _, series_uid in enumerateWithEstimate(series, "mining"):
+
+    def proposed(series_uid):
         ct = getCt(series_uid)
         findings = pipeline.group_segmentation_output(ct, pipeline.segment_ct(ct))
         spared = irrelevant.get(series_uid, ())
-        mined += label_findings(findings, truth[series_uid], series_uid, irrelevant=spared)
-    return mined
+        return label_findings(findings, truth[series_uid], series_uid, irrelevant=spared)
+
+    # A GPU is done with a scan long before the processor has grouped what it marked.
+    at_once = 1 if pipeline.device.type == "cpu" else min(os.cpu_count() or 1, 8)
+    with ThreadPoolExecutor(at_once) as pool:
+        results = pool.map(proposed, series)
+        return [c for _, part in enumerateWithEstimate(results, "mining", iter_len=len(series)) for c in part]
 
 
 def kept(path, make) -> list[CandidateInfoTuple]:

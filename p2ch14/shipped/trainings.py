@@ -18,13 +18,15 @@ from p2ch11.training import load_weights
 from p2ch12.dsets import LunaDataset
 from p2ch12.training import LunaTrainingApp
 from p2ch13.training import SegmentationTrainingApp
-from p2ch14.dsets import series_of
+from p2ch14.dsets import MalignantLunaDataset, series_of
 from p2ch14.malignancy import predict
 from p2ch14.pipeline import NodulePipeline
 from p2ch14.second_classifier import SMALL_CROP_IRC, SecondClassifier, SmallCropDataset
 from p2ch14.shipped.ball_targets import BallCrops, BallSlices
 from p2ch14.shipped.hard_negatives import kept, mine, without_irrelevant
+from p2ch14.shipped.patients import KINDS, patients_of
 from p2ch14.shipped.rescan import rescanned
+from p2ch14.training import ClassificationTrainingApp
 from util.errors import UserError, main_guard
 
 HARD = 0.02  # what is no nodule is hard from this probability on
@@ -74,6 +76,9 @@ class HardNegativeTrainingApp(LunaTrainingApp):
         parser.add_argument(
             "--hard", metavar="F", help="keep those examples in this file, or take them from there"
         )
+        parser.add_argument(
+            "--patients", choices=("all", *KINDS), default="all", help="train on those of one kind only"
+        )
 
     def initModel(self):
         model = super().initModel()
@@ -81,6 +86,9 @@ class HardNegativeTrainingApp(LunaTrainingApp):
 
     def initTrainDl(self):
         candidates = kept(self.cli_args.hard, self.examples)
+        if self.cli_args.patients != "all":
+            theirs = patients_of(self.cli_args.patients)
+            candidates = [candidate for candidate in candidates if candidate.series_uid in theirs]
         return self.make_train_loader(self.dataset_of(candidates))
 
     def dataset_of(self, candidates):
@@ -148,6 +156,17 @@ class SecondClassifierTrainingApp(HardNegativeTrainingApp):
 
     def initValDl(self):
         return self.make_loader(SmallCropDataset(self.cli_args.val_stride, True), shuffle=False)
+
+
+class UsualMalignancyTrainingApp(ClassificationTrainingApp):
+    """Trains `MalignancyModel` on the chapters' kind of patients: size says less about it in varied ones."""
+
+    def initTrainDl(self):
+        theirs, stride = patients_of("usual"), self.cli_args.val_stride
+        infos = [c for c in getCandidateInfoList() if c.series_uid in theirs]
+        infos = [c for c in infos if not is_held_out(c.series_uid, stride)]
+        dataset = MalignantLunaDataset(ratio_int=int(self.cli_args.balanced), candidateInfo_list=infos)
+        return self.make_loader(dataset, shuffle=True)
 
 
 TRAININGS = {
