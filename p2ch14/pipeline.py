@@ -92,11 +92,14 @@ class NodulePipeline:
         """A CPU wants what its cache holds, a GPU enough to keep it busy."""
         return cpu if self.device.type == "cpu" else gpu
 
-    def analyse(self, ct: Ct, path="") -> ScanResult:
-        """The whole way for one scan, called `path` in reports; findings are sorted by probability."""
+    def analyse(self, ct: Ct, path="", mask=None) -> ScanResult:
+        """The whole way for one scan, called `path` in reports; findings are sorted by probability.
+
+        mask: what `segment_ct` gives, where it is known already.
+        """
         start = time.perf_counter()
         lungs = Lungs(ct.hu_a)
-        mask = self.segment_ct(ct, lungs)
+        mask = self.segment_ct(ct, lungs) if mask is None else mask
         findings = self.group_segmentation_output(ct, mask, lungs)
         self.classify_candidates(ct, findings)
         findings.sort(key=lambda finding: -finding.logit)
@@ -159,7 +162,7 @@ class NodulePipeline:
 
     def _fill_in_logits(self, ct, findings):
         for finding, logit in zip(findings, self.logits_of(self.cls_model, ct, findings)):
-            finding.logit = float(logit)
+            finding.logit = finding.first_logit = float(logit)
         if self.second_model:
             self._ask_second(ct, [f for f in findings if f.probability >= SECOND_FROM])
 

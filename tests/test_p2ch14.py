@@ -16,7 +16,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
-from scipy.special import logit
+from scipy.special import expit, logit
 
 from p2ch10.dsets import irc2xyz
 from p2ch10.scans import load_scan
@@ -91,6 +91,16 @@ def test_whole_way_on_a_small_scan(app, small_scan):
     assert probabilities == sorted(probabilities, reverse=True)
 
 
+def test_a_mask_that_is_known_already_is_taken(app, small_scan, monkeypatch):
+    ct = load_scan(small_scan)
+    wanted = app.analyse(ct)
+    mask = app.segment_ct(ct)
+    monkeypatch.setattr(app, "segment_ct", lambda *_: pytest.fail("the scan was segmented once more"))
+    assert app.analyse(ct, mask=mask).findings == wanted.findings
+    # Another mask, other findings: it is the mask that is grouped.
+    assert len(app.analyse(ct, mask=ct.hu_a > -500).findings) == 1
+
+
 def test_segmentation_does_not_depend_on_batches(app, small_scan):
     ct = load_scan(small_scan)
     one, many = app.segment_ct(ct, batch_size=1), app.segment_ct(ct, batch_size=16)
@@ -138,6 +148,7 @@ def test_a_file_may_ask_for_a_second_classifier(tmp_path, random_weights, small_
             mean = odds[0] ** 0.25 * odds[1] ** 0.75
             expected = mean / (1 + mean)
         assert place.probability == pytest.approx(expected, abs=1e-3)
+        assert expit(place.first_logit) == pytest.approx(first_says, abs=1e-3)
 
 
 logits = st.floats(-40, 40)
