@@ -5,7 +5,8 @@
     python3 course.py test [ARGS…]     set up if needed, then every test (ARGS go to pytest);
                                        --fast: the quick ones, two minutes; -n 0: in one process
     python3 course.py setup            make .venv with everything the course needs; PyTorch without NVIDIA's
-                                       libraries where no driver of theirs is (--cpu, --cuda: as you say)
+                                       libraries where no driver of theirs is (--cpu, --cuda: as you say);
+                                       --phone: with what chapter 15 needs for phones, 220 MB
     python3 course.py lab              JupyterLab on the notebooks
     python3 course.py progress [CH…]   exercises: what you passed, tried, left open
     python3 course.py doctor           what this machine can do, and what to do about the rest
@@ -33,6 +34,7 @@ from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parent
 LOCK = PROJECT / "requirements.lock"
+PHONE = PROJECT / "requirements-phone.lock"  # only chapter 15 uses it, so only who asks gets it
 OLDEST, NEWEST = (3, 10), (3, 13)
 DISK_NEEDED_GB = {"cpu": 4, "cuda": 9}
 CPU_WHEELS = "https://download.pytorch.org/whl/cpu"  # PyTorch for Linux without NVIDIA's libraries
@@ -201,6 +203,15 @@ def setup(asked: "str | None" = None) -> Path:
     return venv_python(folder)
 
 
+def add_phone(folder: Path) -> bool:
+    """Install what chapter 15 needs for phones, unless it is there; False where pip failed."""
+    if next(folder.rglob("site-packages/executorch"), None):
+        return True
+    print("setup: installing ExecuTorch for chapter 15 (once, 220 MB) …", flush=True)
+    pip = [str(venv_python(folder)), "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
+    return subprocess.run([*pip, "-r", str(PHONE)]).returncode == 0
+
+
 def point_at_project(folder: Path):
     """Make the chapters importable from any folder, in any kernel of this environment, and its threads patient.
 
@@ -295,10 +306,11 @@ def shared_out(arguments: "list[str]") -> "list[str]":
     """pytest's arguments: a whole tier is shared out over processes; tests that are named run in this one."""
     named = any((PROJECT / word.partition("::")[0]).exists() for word in arguments)
     told = any(word.startswith(("-n", "--numprocesses", "--dist", "--pdb")) for word in arguments)
-    processes = min(4, os.cpu_count() or 1)
-    if named or told or processes == 1:
+    cores = os.cpu_count() or 1
+    if named or told or cores == 1:
         return arguments
-    return ["-n", str(processes), "--dist", "loadscope", "--no-loadscope-reorder", *arguments]
+    # One more than there are cores: many tests wait for a server or a process of their own.
+    return ["-n", str(min(4, cores + 1)), "--dist", "loadscope", "--no-loadscope-reorder", *arguments]
 
 
 def main(arguments: "list[str]") -> int:
@@ -318,16 +330,25 @@ def main(arguments: "list[str]") -> int:
         print(__doc__)
         return 0
     if command == "setup":
-        if len(rest) > 1 or not set(rest) <= {"--cpu", "--cuda"}:
-            fail(f"setup takes --cpu or --cuda, not '{' '.join(rest)}'")
-        python = python_for_the_course(here, rest[0][2:] if rest else None)
+        builds = [word for word in rest if word != "--phone"]
+        if len(builds) > 1 or len(rest) > 2 or not set(builds) <= {"--cpu", "--cuda"}:
+            fail(f"setup takes --cpu or --cuda, and --phone, not '{' '.join(rest)}'")
+        python = python_for_the_course(here, builds[0][2:] if builds else None)
+        if "--phone" in rest:
+            if here:
+                fail(f"with --here, install it yourself: python -m pip install -r {PHONE.name}")
+            if not add_phone(venv_folder()):
+                fail("installing ExecuTorch failed (pip's message is above); the rest of the course is ready")
         print(f"ready: {Path(python).parent.parent.name}")
         return 0
     if command not in modules:
         fail(f"there is no command '{command}'; 'python3 course.py help' lists them")
+    python = python_for_the_course(here)
     if command == "test":
+        if not here and "--fast" not in rest and not add_phone(venv_folder()):
+            print("setup: without ExecuTorch, the tests that need it skip or fail", flush=True)
         rest = shared_out(rest)
-    return call(python_for_the_course(here), *modules[command], *rest)
+    return call(python, *modules[command], *rest)
 
 
 if __name__ == "__main__":

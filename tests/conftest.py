@@ -13,7 +13,6 @@ import torch
 from hypothesis import settings
 from xdist.scheduler import LoadScopeScheduling
 
-from commands.notebooks import NOTEBOOKS, execute
 from tests.browser import Browser
 from util.claims import judging_cell
 from util.paths import PROJECT, output_root, real_root
@@ -77,6 +76,8 @@ def executed():
     lessons to judge what a reader gets. Where the chapter has a table of claims, `then` is what judging
     it in the notebook's kernel printed.
     """
+
+    from commands.notebooks import NOTEBOOKS, execute  # a second and a half that most processes can spare
 
     # The exports' table takes what is there; it shall be what this session wrote.
     shutil.rmtree(output_root() / "exports", ignore_errors=True)

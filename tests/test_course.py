@@ -187,7 +187,8 @@ def test_cpu_packages_come_without_nvidias(tmp_path, monkeypatch):
     for unwanted in ("nvidia-", "cuda-", "triton", "torch==", "torchvision=="):
         assert not [line for line in rest.splitlines() if line.startswith(unwanted)]
     everything = course.LOCK.read_text(encoding="utf-8").splitlines()
-    kept = [line for line in everything if line.startswith(("numpy", "torchao", "executorch", "pytorch-"))]
+    kept = [line for line in everything if line.startswith(("numpy", "scipy", "efficientnet-"))]
+    assert len(kept) >= 3
     assert set(kept) <= set(rest.splitlines())
 
 
@@ -202,6 +203,31 @@ def test_where_cpu_packages_fail_the_ordinary_ones_come(tmp_path, monkeypatch, c
     assert course.install(["pip"], tmp_path, "cpu") == ""
 
 
+def test_what_phones_need_comes_only_once_and_when_asked(fake_environment, monkeypatch):
+    pip = FakePip()
+    monkeypatch.setattr(course.subprocess, "run", pip)
+    assert course.add_phone(fake_environment)
+    ((command, text),) = pip.lines
+    assert str(course.PHONE) in command
+    assert "executorch==" in text
+    assert "torchao==" in text
+    assert not {line.split("==")[0] for line in text.splitlines()} & {"torch", "numpy"}
+    assert not [
+        line for line in course.LOCK.read_text().splitlines() if line.startswith(("executorch", "torchao"))
+    ]
+    (next(fake_environment.rglob("site-packages")) / "executorch").mkdir()
+    monkeypatch.setattr(course.subprocess, "run", FakePip(1))
+    assert course.add_phone(fake_environment)  # nothing is run
+
+
+def test_where_it_cannot_be_had_setup_says_so(fake_environment, monkeypatch, capsys):
+    monkeypatch.setenv("COURSE_VENV", str(fake_environment))
+    monkeypatch.setattr(course, "add_phone", lambda folder: False)
+    with pytest.raises(SystemExit):
+        course.main(["setup", "--phone"])
+    assert "the rest of the course is ready" in capsys.readouterr().err
+
+
 def test_another_pytorch_asked_for_makes_the_environment_again(fake_environment):
     assert course.problem_with(fake_environment, "cpu") is None
     assert "--cuda" in course.problem_with(fake_environment, "cuda")
@@ -211,6 +237,9 @@ def test_setup_refuses_what_it_does_not_know():
     done = run_course("setup", "--rocm")
     assert done.returncode == 2
     assert "--cpu or --cuda" in done.stderr
+    here = run_course("--here", "setup", "--phone")
+    assert here.returncode == 2
+    assert "requirements-phone.lock" in here.stderr
 
 
 @pytest.mark.parametrize("version", [(3, 9), (3, 16)])
@@ -237,6 +266,8 @@ def test_a_tier_is_shared_out_and_tests_that_are_named_are_not(monkeypatch):
         assert course.shared_out(asked) == [*shared, *asked]
     for asked in (["tests/test_p1ch5.py"], ["tests/test_p1ch5.py::test_x", "-x"], ["-n", "0"], ["--pdb"]):
         assert course.shared_out(asked) == asked
+    monkeypatch.setattr(course.os, "cpu_count", lambda: 2)
+    assert course.shared_out([])[:2] == ["-n", "3"]
     monkeypatch.setattr(course.os, "cpu_count", lambda: 1)
     assert course.shared_out(["--fast"]) == ["--fast"]
 
@@ -254,15 +285,16 @@ def test_doctor_and_data_list():
     assert "there is no dataset 'nothing'" in unknown.stderr
 
 
-def test_lock_pins_everything_that_requirements_name():
+@pytest.mark.parametrize("name", ["requirements", "requirements-phone"])
+def test_lock_pins_everything_that_requirements_name(name):
     from packaging.requirements import Requirement
 
     pinned = {}
-    for line in (PROJECT / "requirements.lock").read_text().splitlines():
+    for line in (PROJECT / f"{name}.lock").read_text().splitlines():
         if line.strip() and not line.startswith("#"):
             requirement = Requirement(line)
             pinned.setdefault(requirement.name.lower(), []).append(requirement)
-    for line in (PROJECT / "requirements.txt").read_text().splitlines():
+    for line in (PROJECT / f"{name}.txt").read_text().splitlines():
         text = line.split("#")[0].strip()
         if text:
             wanted = Requirement(text)

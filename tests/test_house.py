@@ -127,7 +127,7 @@ def test_ruff_finds_nothing(arguments):
 
 
 def test_every_package_that_is_imported_is_required():
-    """Not only brought along by another, which may stop doing so. `serve` and the site have more of their own."""
+    """Not only brought along by another, which may stop doing so. `serve`, phones, the site have more of their own."""
 
     def named_in(file):
         lines = (PROJECT / file).read_text(encoding="utf-8").splitlines()
@@ -141,6 +141,8 @@ def test_every_package_that_is_imported_is_required():
         if path.parent.name == "serve":
             continue
         required = for_all | for_the_site if path.name == "site.py" else for_all
+        if path.parent.name == "mobile":
+            required |= named_in("requirements-phone.txt")
         for name in set(imported_names(path)) & set(distributions):
             owners = {canonicalize_name(owner) for owner in distributions[name]}
             assert owners & required or name in HOUSE, f"{path.name} imports {name}: require one of {owners}"

@@ -111,6 +111,6 @@ def test_the_android_project_hangs_together():
 
 def test_the_android_project_asks_for_the_runtime_that_wrote_the_files():
     gradle = (PROJECT / "p3ch15/mobile/android/app/build.gradle.kts").read_text(encoding="utf-8")
-    wanted = (PROJECT / "requirements.txt").read_text(encoding="utf-8")
+    wanted = (PROJECT / "requirements-phone.txt").read_text(encoding="utf-8")
     version = re.search(r"executorch-android:([\d.]+)", gradle)[1]
     assert f"executorch>={version}" in wanted

@@ -1,11 +1,31 @@
 """Runs ExecuTorch files on this machine, as a phone would (chapter 15, "Going mobile")."""
 
 import contextlib
+import importlib.util
+import subprocess
+import sys
 
 import torch
 
 from p3ch15.chatter import native_chatter_hidden, quiet
 from util.errors import UserError
+from util.paths import PROJECT
+
+
+def install_executorch():
+    """Install ExecuTorch and torchao into this Python, once; nothing happens where they are.
+
+    Raises `UserError` where pip fails.
+    """
+    if all(importlib.util.find_spec(name) for name in ("executorch", "torchao")):
+        return
+    print("installing ExecuTorch for section 15.5 (once, 220 MB) …", flush=True)
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
+    if subprocess.run([*pip, "-r", str(PROJECT / "requirements-phone.lock")]).returncode:
+        raise UserError(
+            "installing ExecuTorch failed; check the network, then run 'python course.py setup --phone'"
+        )
+    importlib.invalidate_caches()
 
 
 def require_executorch():
@@ -15,7 +35,7 @@ def require_executorch():
             import executorch.exir  # noqa: F401
             import torchao  # noqa: F401
     except ImportError as error:
-        raise UserError("this needs ExecuTorch: python -m pip install executorch torchao") from error
+        raise UserError("this needs ExecuTorch: run 'python course.py setup --phone'") from error
 
 
 def open_pte(path):
