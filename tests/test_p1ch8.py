@@ -417,7 +417,7 @@ def test_augmentation_is_a_cure_for_shifts(drawn_sets):  # noqa: F811
 @pytest.mark.parametrize("seed", SEEDS)
 def test_plain_depth_needs_its_weights_and_a_sum_needs_others(drawn_sets, seed):  # noqa: F811
     train_set, validation = drawn_sets
-    small = part_of(train_set, 1000)
+    small = part_of(train_set, 600)
     reached = {name: run_stack(*switches, small, validation, seed) for name, switches in STACKS.items()}
     assert reached["plain, default"]["first_gradient"] < 1e-6
     assert reached["plain, default"]["train"] <= 0.55

@@ -65,8 +65,8 @@ def test_files_for_phones_run_and_8_bits_answer_nearly_the_same(tmp_path_factory
     folder = tmp_path_factory.getbasetemp() / "p3ch15"  # the tests of all exports may have written them
     plain, small = folder / "nodule.pte", folder / "nodule-int8.pte"
     if not small.exists():
-        write_both(folder, calibration_crops(32))
-    crops, _ = evaluation_crops(24)
+        write_both(folder, calibration_crops(12))
+    crops, _ = evaluation_crops(12)
     eager = in_batches(NETWORKS["classification"].build(), crops)
     torch.testing.assert_close(open_export(plain)(crops)[0], eager, atol=1e-4, rtol=0)
     eight = open_export(small)(crops)[0]
