@@ -306,11 +306,10 @@ def shared_out(arguments: "list[str]") -> "list[str]":
     """pytest's arguments: a whole tier is shared out over processes; tests that are named run in this one."""
     named = any((PROJECT / word.partition("::")[0]).exists() for word in arguments)
     told = any(word.startswith(("-n", "--numprocesses", "--dist", "--pdb")) for word in arguments)
-    cores = os.cpu_count() or 1
-    if named or told or cores == 1:
+    processes = min(4, os.cpu_count() or 1)
+    if named or told or processes == 1:
         return arguments
-    # One more than there are cores: many tests wait for a server or a process of their own.
-    return ["-n", str(min(4, cores + 1)), "--dist", "loadscope", "--no-loadscope-reorder", *arguments]
+    return ["-n", str(processes), "--dist", "loadscope", "--no-loadscope-reorder", *arguments]
 
 
 def main(arguments: "list[str]") -> int:

@@ -267,7 +267,7 @@ def test_a_tier_is_shared_out_and_tests_that_are_named_are_not(monkeypatch):
     for asked in (["tests/test_p1ch5.py"], ["tests/test_p1ch5.py::test_x", "-x"], ["-n", "0"], ["--pdb"]):
         assert course.shared_out(asked) == asked
     monkeypatch.setattr(course.os, "cpu_count", lambda: 2)
-    assert course.shared_out([])[:2] == ["-n", "3"]
+    assert course.shared_out([])[:2] == ["-n", "2"]
     monkeypatch.setattr(course.os, "cpu_count", lambda: 1)
     assert course.shared_out(["--fast"]) == ["--fast"]
 
