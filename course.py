@@ -203,13 +203,19 @@ def setup(asked: "str | None" = None) -> Path:
     return venv_python(folder)
 
 
-def add_phone(folder: Path) -> bool:
-    """Install what chapter 15 needs for phones, unless it is there; False where pip failed."""
-    if next(folder.rglob("site-packages/executorch"), None):
-        return True
-    print("setup: installing ExecuTorch for chapter 15 (once, 220 MB) …", flush=True)
-    pip = [str(venv_python(folder)), "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
+def install_phone(python: str) -> bool:
+    """Install what chapter 15 needs for phones into this Python; False where pip failed."""
+    print("installing ExecuTorch for chapter 15 (once, 220 MB) …", flush=True)
+    pip = [python, "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
     return subprocess.run([*pip, "-r", str(PHONE)]).returncode == 0
+
+
+def add_phone(folder: Path) -> bool:
+    """The same for the environment in `folder`, unless it is there."""
+    site = next(folder.rglob("site-packages"))
+    if all((site / name).is_dir() for name in ("executorch", "torchao")):
+        return True
+    return install_phone(str(venv_python(folder)))
 
 
 def point_at_project(folder: Path):
@@ -302,12 +308,16 @@ def terminal_tells_all() -> bool:
         return False
 
 
+def names_tests(arguments: "list[str]") -> bool:
+    """Is a file or a folder of tests among pytest's arguments?"""
+    return any((PROJECT / word.partition("::")[0]).exists() for word in arguments)
+
+
 def shared_out(arguments: "list[str]") -> "list[str]":
     """pytest's arguments: a whole tier is shared out over processes; tests that are named run in this one."""
-    named = any((PROJECT / word.partition("::")[0]).exists() for word in arguments)
     told = any(word.startswith(("-n", "--numprocesses", "--dist", "--pdb")) for word in arguments)
     processes = min(4, os.cpu_count() or 1)
-    if named or told or processes == 1:
+    if names_tests(arguments) or told or processes == 1:
         return arguments
     return ["-n", str(processes), "--dist", "loadscope", "--no-loadscope-reorder", *arguments]
 
@@ -330,7 +340,7 @@ def main(arguments: "list[str]") -> int:
         return 0
     if command == "setup":
         builds = [word for word in rest if word != "--phone"]
-        if len(builds) > 1 or len(rest) > 2 or not set(builds) <= {"--cpu", "--cuda"}:
+        if len(builds) > 1 or not set(builds) <= {"--cpu", "--cuda"}:
             fail(f"setup takes --cpu or --cuda, and --phone, not '{' '.join(rest)}'")
         python = python_for_the_course(here, builds[0][2:] if builds else None)
         if "--phone" in rest:
@@ -344,7 +354,8 @@ def main(arguments: "list[str]") -> int:
         fail(f"there is no command '{command}'; 'python3 course.py help' lists them")
     python = python_for_the_course(here)
     if command == "test":
-        if not here and "--fast" not in rest and not add_phone(venv_folder()):
+        is_whole = not here and "--fast" not in rest and not names_tests(rest)
+        if is_whole and not add_phone(venv_folder()):
             print("setup: without ExecuTorch, the tests that need it skip or fail", flush=True)
         rest = shared_out(rest)
     return call(python, *modules[command], *rest)

@@ -215,9 +215,22 @@ def test_what_phones_need_comes_only_once_and_when_asked(fake_environment, monke
     assert not [
         line for line in course.LOCK.read_text().splitlines() if line.startswith(("executorch", "torchao"))
     ]
-    (next(fake_environment.rglob("site-packages")) / "executorch").mkdir()
+    for name in ("executorch", "torchao"):
+        (next(fake_environment.rglob("site-packages")) / name).mkdir()
     monkeypatch.setattr(course.subprocess, "run", FakePip(1))
     assert course.add_phone(fake_environment)  # nothing is run
+
+
+@pytest.mark.parametrize(
+    ("arguments", "is_wanted"),
+    [([], True), (["-rs"], True), (["--fast"], False), (["tests/test_p1ch3.py"], False)],
+)
+def test_only_the_whole_suite_asks_for_it(arguments, is_wanted, fake_environment, monkeypatch):
+    asked = []
+    monkeypatch.setattr(course, "add_phone", lambda folder: asked.append(folder) or True)
+    monkeypatch.setattr(course, "call", lambda *_: 0)
+    assert course.main(["test", *arguments]) == 0
+    assert bool(asked) == is_wanted
 
 
 def test_where_it_cannot_be_had_setup_says_so(fake_environment, monkeypatch, capsys):

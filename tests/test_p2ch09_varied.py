@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 
 from p2ch09.anatomy import Anatomy, Grid, sample_build
 from p2ch09.nodules import Look, sample_nodule
-from p2ch09.phantom import main, make_patient
+from p2ch09.phantom import main, make_patient, write_cohort
 from p2ch09.varied import KINDS, draw_lymph_nodes, sample_varied_nodule, varied_build, varied_scanner
 
 SHAPE = (32, 96, 96)
@@ -90,6 +91,17 @@ def test_same_seed_same_varied_patient_and_not_the_chapters_one():
     assert not np.array_equal(one.hu, plain.hu)
     assert all(nodule.look is None for nodule in plain.nodules)
     assert sample_nodule(np.random.default_rng(0)).look is None
+
+
+def test_some_patients_of_a_cohort_may_be_varied(tmp_path):
+    shape = (24, 64, 64)
+    write_cohort(tmp_path, 2, 3, shape, processes=1, is_varied=[False, True])
+    for number, is_varied in enumerate((False, True)):
+        (path,) = (tmp_path / f"subset{number}").glob("*.mhd")
+        voxels = sitk.GetArrayFromImage(sitk.ReadImage(str(path)))
+        one, other = (make_patient((3, number), shape, is_varied=v).hu for v in (is_varied, not is_varied))
+        assert np.array_equal(voxels, one)
+        assert not np.array_equal(voxels, other)
 
 
 def test_the_command_takes_varied(tmp_path, capsys):

@@ -80,6 +80,14 @@ def test_mined_candidates_join_those_of_training_scans_only(listed, clean_output
     assert sum(info.center_xyz == (1.0, 2.0, 3.0) for info in dataset.candidateInfo_list) == len(series)
 
 
+def test_one_kind_of_patients_can_be_left_out(listed, clean_output, monkeypatch):
+    theirs = {f"2.25.{number}" for number in range(15)}
+    monkeypatch.setattr(trainings, "patients_of", lambda kind: theirs)
+    options = ["--balanced", "--device", "cpu", "--val-stride", "3", "--patients", "usual"]
+    dataset = HardNegativeTrainingApp(options).initTrainDl().dataset
+    assert {info.series_uid for info in dataset.candidateInfo_list} == theirs - set(series_of(3))
+
+
 def test_every_epoch_shows_other_negatives(listed, clean_output, monkeypatch):
     app = HardNegativeTrainingApp(["--balanced", "--device", "cpu", "--val-stride", "3"])
     loader = app.initTrainDl()

@@ -1,6 +1,7 @@
 """Chapter 14, "Independence of the validation set": no scan is on two sides, whichever list one looks at."""
 
 import pytest
+import torch
 
 from p2ch09.phantom import series_uid
 from p2ch10.dsets import getCandidateInfoList, is_held_out
@@ -8,8 +9,16 @@ from p2ch12.dsets import LunaDataset
 from p2ch13.dsets import TrainingLuna2dSegmentationDataset
 from p2ch14.dsets import MalignantLunaDataset, series_of
 from p2ch14.main_job import THRESHOLD_SCANS, VAL_STRIDE
-from p2ch14.shipped.__main__ import TUNING_SCANS
-from p2ch14.shipped.patients import REPORTED_SCANS, REPORTED_SEED, SCANS, SEED, cohort
+from p2ch14.shipped.__main__ import LARGER, MORE, TUNING_SCANS, paced
+from p2ch14.shipped.patients import (
+    KINDS,
+    REPORTED_SCANS,
+    REPORTED_SEED,
+    SCANS,
+    SEED,
+    cohort,
+    patients_of,
+)
 from util.errors import UserError
 
 
@@ -73,6 +82,23 @@ def test_the_shipped_networks_meet_no_scan_but_their_own(tmp_path, monkeypatch):
     cohort(SCANS, SEED)
     with pytest.raises(UserError, match="set COURSE_DATA to a folder of its own"):
         cohort(REPORTED_SCANS, REPORTED_SEED)
+
+
+def test_every_other_patient_is_varied_and_a_kind_has_its_own():
+    kinds = [patients_of(kind) for kind in KINDS]
+    assert [len(kind) for kind in kinds] == [SCANS // 2] * 2
+    assert not kinds[0] & kinds[1]
+    assert kinds[0] | kinds[1] == patients_of("all")
+
+
+@pytest.mark.parametrize(("device", "times"), [("cpu", 1), ("cuda", MORE)])
+def test_a_gpu_sees_more_examples_by_the_same_recipe(device, times, monkeypatch):
+    monkeypatch.setattr("p2ch14.shipped.__main__.get_device", lambda: torch.device(device))
+    options = paced(epochs=30, lr=0.002, epoch_samples=4000)
+    assert options["epochs"] * options["epoch_samples"] == times * 30 * 4000
+    assert options["batch_size"] == (16 if device == "cpu" else 16 * LARGER)
+    assert ("num_workers" in options) == (device != "cpu")
+    assert options["one_cycle"]
 
 
 def test_the_shipped_networks_come_from_other_patients_than_the_courses(reported):

@@ -1,6 +1,7 @@
 """Chapter 15: the design for phones is the same function, and its files run in ExecuTorch."""
 
 import re
+import sys
 from xml.etree import ElementTree
 
 import pytest
@@ -12,6 +13,7 @@ from torch import nn
 from p2ch11.model import LunaModel
 from p3ch15.evaluation import calibration_crops, evaluation_crops, in_batches
 from p3ch15.formats import open_export
+from p3ch15.mobile import runtime
 from p3ch15.mobile.pte import quantized, write_both
 from p3ch15.mobile.runtime import require_executorch
 from p3ch15.mobile.slices import SliceConv, SliceLunaModel
@@ -54,6 +56,19 @@ def test_the_whole_network_answers_the_same_with_any_weights():
         got = torch.cat([sliced(crop) for crop in crops.split(1)])
         torch.testing.assert_close(got, before, atol=1e-4, rtol=0)
         assert torch.equal(model(crops)[0], before)  # the network that was given is left as it was
+
+
+@pytest.mark.parametrize("comes", [True, False])
+def test_what_phones_need_is_installed_once_or_said_to_be_missing(comes, monkeypatch, capsys):
+    asked = []
+    monkeypatch.setattr(runtime.course, "install_phone", lambda python: asked.append(python) or comes)
+    monkeypatch.setattr(runtime.importlib.util, "find_spec", lambda name: None)
+    runtime.install_executorch()
+    assert asked == [sys.executable]
+    assert ("could not be had" in capsys.readouterr().out) != comes
+    monkeypatch.setattr(runtime.importlib.util, "find_spec", lambda name: name)
+    runtime.install_executorch()
+    assert len(asked) == 1
 
 
 @pytest.mark.slow

@@ -77,9 +77,12 @@ def mine(pipeline: NodulePipeline, series) -> list[CandidateInfoTuple]:
 
     # A GPU is done with a scan long before the processor has grouped what it marked.
     at_once = 1 if pipeline.device.type == "cpu" else min(os.cpu_count() or 1, 8)
-    with ThreadPoolExecutor(at_once) as pool:
+    pool = ThreadPoolExecutor(at_once)
+    try:
         results = pool.map(proposed, series)
         return [c for _, part in enumerateWithEstimate(results, "mining", iter_len=len(series)) for c in part]
+    finally:
+        pool.shutdown(cancel_futures=True)  # Ctrl-C waits for the scans at hand, not for all
 
 
 def kept(path, make) -> list[CandidateInfoTuple]:

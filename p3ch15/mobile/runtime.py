@@ -2,30 +2,28 @@
 
 import contextlib
 import importlib.util
-import subprocess
 import sys
 
 import torch
 
+import course
 from p3ch15.chatter import native_chatter_hidden, quiet
 from util.errors import UserError
-from util.paths import PROJECT
 
 
 def install_executorch():
     """Install ExecuTorch and torchao into this Python, once; nothing happens where they are.
 
-    Raises `UserError` where pip fails.
+    Where pip fails it says so, and all but section 15.5 goes on without.
     """
     if all(importlib.util.find_spec(name) for name in ("executorch", "torchao")):
         return
-    print("installing ExecuTorch for section 15.5 (once, 220 MB) …", flush=True)
-    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
-    if subprocess.run([*pip, "-r", str(PROJECT / "requirements-phone.lock")]).returncode:
-        raise UserError(
-            "installing ExecuTorch failed; check the network, then run 'python course.py setup --phone'"
+    if course.install_phone(sys.executable):
+        importlib.invalidate_caches()
+    else:
+        print(
+            "ExecuTorch could not be had; section 15.5 needs it: 'python course.py setup --phone', with a network"
         )
-    importlib.invalidate_caches()
 
 
 def require_executorch():
