@@ -28,6 +28,7 @@ from p2ch11.board import open_writer, worst_candidates
 from p2ch11.checkpoint import OtherOptions, latest_run, new_run, restore, run_to_resume, save_state, state_of
 from p2ch11.checkpoint import load_weights as load_weights
 from p2ch11.model import LunaModel
+from p2ch11.muon import MuonWithAdamW
 from p2ch11.options import read_options
 from p2ch11.parallel import gathered, join_processes, share_batch_norm
 from p2ch11.schedule import one_cycle
@@ -99,19 +100,16 @@ class LunaTrainingApp:
         parser.add_argument("--lr", type=float, default=self.default_lr, help="learning rate")
         parser.add_argument("--val-stride", type=int, default=5, help="every n-th scan is held out")
         parser.add_argument("--val-every", type=int, default=1, help="0: no validation")
-        parser.add_argument(
-            "--epoch-samples", type=int, default=0, help="stop an epoch after so many samples"
-        )
+        parser.add_argument("--epoch-samples", type=int, default=0, help="samples of an epoch; 0: all")
         parser.add_argument("--scans-at-once", type=int, default=0, help="shuffle within so many (0: all)")
         parser.add_argument("--one-cycle", action="store_true", help="let --lr rise and fall over all epochs")
+        parser.add_argument("--muon", action="store_true", help="Muon for the convolutions: see p2ch11.muon")
         parser.add_argument("--seed", type=int, default=0)
         parser.add_argument("--device", help="such as cpu or cuda:1; the course chooses by default")
         parser.add_argument("--plain", action="store_true", help="float32 and contiguous memory only")
         parser.add_argument("--compile", action="store_true", help="torch.compile the network")
         parser.add_argument("--resume", action="store_true", help="carry on the newest run with this comment")
-        parser.add_argument(
-            "--tb-prefix", default=self.chapter, help="folder of runs, as TensorBoard shows them"
-        )
+        parser.add_argument("--tb-prefix", default=self.chapter, help="folder of runs, for TensorBoard")
         parser.add_argument("comment", nargs="?", default="run", help="ends the name of the run's folder")
 
     @property
@@ -165,7 +163,9 @@ class LunaTrainingApp:
         return model.to(memory_format=self.memory_format) if self.is_fast else model
 
     def initOptimizer(self):
-        """AdamW over all parameters that may learn."""
+        """AdamW over all parameters that may learn; with `--muon`, over those that Muon leaves."""
+        if self.cli_args.muon:
+            return MuonWithAdamW(self.model, self.cli_args.lr, fused=self.is_fast)
         parameters = [p for p in self.model.parameters() if p.requires_grad]
         return torch.optim.AdamW(parameters, lr=self.cli_args.lr, weight_decay=1e-4, fused=self.is_fast)
 

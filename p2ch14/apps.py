@@ -38,6 +38,11 @@ class PipelineApp:
         add = parser.add_argument
         add("--segmentation-path", metavar="P", help="weights of UNetWrapper; by default the shipped ones")
         add("--classification-path", metavar="P", help="weights of LunaModel; likewise")
+        add(
+            "--second-path",
+            metavar="P",
+            help="weights of SecondClassifier; by default what the classifier's file names",
+        )
         add("--malignancy-path", metavar="P", help="weights of LunaModel trained on malignancy; likewise")
         add("--cls-model", default="LunaModel", metavar="NAME", help="class of the classifier: LunaModel")
         add("--malignancy-model", default="LunaModel", metavar="NAME", help="likewise")
@@ -101,6 +106,7 @@ class PipelineApp:
             grouping=args.grouping,
             mask_threshold=args.mask_threshold,
             batch_size=args.batch_size,
+            second=args.second_path,
         )
         self.seg_model = self.pipeline.seg_model
         self.cls_model = self.pipeline.cls_model

@@ -40,10 +40,10 @@ class NodulePipeline:
     """Segments, groups and classifies; says of what it calls a nodule how likely it is malignant.
 
     segmentation, classification, malignancy: weights files (`.state` or safetensors); the shipped ones
-    by default. device: as `util.runtime.get_device` takes it. threshold: the least probability of a nodule,
-    by default the one in the classifier's file. grouping, mask_threshold: likewise, in the U-Net's file.
-    batch_size: crops at a time; by default what suits the device. Raises `UserError` for weights that are
-    missing or of another model.
+    by default. second: weights of `SecondClassifier`; by default what the classifier's file names, or none.
+    device: as `util.runtime.get_device` takes it. threshold: the least probability of a nodule, by default the
+    one in the classifier's file. grouping, mask_threshold: likewise, in the U-Net's file. batch_size: crops at
+    a time; by default what suits the device. Raises `UserError` for weights that are missing or of another model.
     """
 
     def __init__(
@@ -56,6 +56,7 @@ class NodulePipeline:
         grouping=None,
         mask_threshold=None,
         batch_size=None,
+        second=None,
     ):
         self.device = get_device(device)
         self.use_bfloat16 = has_fast_bfloat16(self.device)
@@ -70,9 +71,10 @@ class NodulePipeline:
         self.threshold = settings.threshold if threshold is None else threshold
         self.cls_model = self._ready(LunaModel(), classification, torch.channels_last_3d)
         self.second_model = None
-        if settings.second_classifier:
-            beside = classification.with_name(settings.second_classifier)
-            self.second_model = self._ready(SecondClassifier(), beside, torch.channels_last_3d)
+        if second is None and settings.second_classifier:
+            second = classification.with_name(settings.second_classifier)
+        if second is not None:
+            self.second_model = self._ready(SecondClassifier(), second, torch.channels_last_3d)
         self.malignancy_model, self.malignancy_crop_irc, self.size_weights = None, None, None
         if malignancy is None and SHIPPED_MALIGNANCY.is_file():
             malignancy = SHIPPED_MALIGNANCY

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -13,7 +14,7 @@ import pytest
 from util.paths import PROJECT
 
 SMALL = ["--segmentation-epochs", "1", "--segmentation-samples", "32", "--classification-epochs", "1"]
-SMALL += ["--classification-samples", "32", "--scans", "2"]
+SMALL += ["--classification-samples", "32", "--second-epochs", "1", "--second-samples", "32", "--scans", "2"]
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +65,8 @@ def test_main_job_survives_kills_and_ends_in_a_report(small_world):
     output = root / "output"
     html = (output / "report.html").read_text()
     assert "Not a medical device" in html
-    assert "Annotated nodules" in html
+    assert html.count("Annotated nodules") == html.count("The shipped networks: found") == 2
+    assert re.search(r"The shipped networks, .* find \d+ of \d+ nodules in these scans", said)
     scans = json.loads((output / "nodules.json").read_text())["scans"]
     assert len(scans) == 2
     rows = list(csv.DictReader((output / "nodules.csv").open()))
@@ -77,5 +79,5 @@ def test_second_run_trains_nothing(small_world):
     environment, _ = small_world
     main_job(environment).communicate()
     said, _ = main_job(environment).communicate()
-    assert said.count("resuming after epoch 1") == 2
+    assert said.count("resuming after epoch 1") == 3
     assert "E1 trn" not in said

@@ -122,6 +122,27 @@ def test_the_main_job_tells_the_same_counts_as_validation(monkeypatch, capsys, c
     assert re.search(r"all +3 +1 +1 +1 +4 +2\n", capsys.readouterr().out)
 
 
+def test_the_main_job_tells_beside_it_what_the_shipped_networks_find(monkeypatch, capsys, clean_output):
+    """Found, filtered out and missed 1 each at a threshold of 0.5; all that has a mark counts at 0."""
+    by_uid = {result.series_uid: result for result in RESULTS}
+    told = []
+    monkeypatch.setattr(main_job, "getCt", lambda uid: SimpleNamespace(series_uid=uid))
+    monkeypatch.setattr(main_job, "scan_section", lambda ct, result, threshold, text: told.append(text))
+    monkeypatch.setattr(main_job, "write_report", lambda path, sections: None)
+    monkeypatch.setattr(scoring, "truth_by_series", lambda: TRUTH)
+    monkeypatch.setattr(scoring, "irrelevant_findings", lambda: IRRELEVANT)
+    ours, theirs = (
+        SimpleNamespace(threshold=threshold, analyse=lambda ct, path="": by_uid[ct.series_uid])
+        for threshold in (0.5, 0.0)
+    )
+    main_job.analyse_held_out(ours, list(TRUTH), TRUTH, IRRELEVANT, theirs)
+    said = [re.search(r"The shipped networks: found (\d+); false positives (\d+)\.", text) for text in told]
+    assert sum(int(one[1]) for one in said) == 2
+    assert sum(int(one[2]) for one in said) == 5
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert "find 2 of 3 nodules in these scans, with 1.7 false positives per scan; CPM " in last
+
+
 @pytest.fixture
 def lists(monkeypatch):
     """The toy scans' lists in place of the LUNA data's, for whoever reads them."""

@@ -1,4 +1,4 @@
-"""The trainings of the shipped networks: chapters 12's and 13's with other examples.
+"""The trainings of the shipped networks, and of the second classifier: chapters 12's and 13's with other examples.
 
     python -m p2ch14.shipped.trainings segmentation --epochs 40 --augmented --one-cycle
     python -m p2ch14.shipped.trainings classification --balanced --augmented --epochs 2 --start FIRST
@@ -134,14 +134,24 @@ class HardNegativeTrainingApp(LunaTrainingApp):
         return hard + easy[: len(hard)]
 
 
-class SecondClassifierTrainingApp(HardNegativeTrainingApp):
-    """Trains `SecondClassifier` on nodules and on what the first classifier takes for some."""
+class SmallCropTrainingApp(LunaTrainingApp):
+    """Trains `SecondClassifier` on LUNA's candidates, less irrelevant findings: `course.py run` has no time to mine."""
+
+    chapter = "p2ch14"
 
     def initModel(self):
-        model = SecondClassifier()
-        return self.to_device(load_weights(model, self.cli_args.start) if self.cli_args.start else model)
+        return self.to_device(SecondClassifier())
+
+    def initTrainDl(self):
+        return self.make_train_loader(self.dataset_of(self.listed()))
+
+    def listed(self) -> list[CandidateInfoTuple]:
+        """The training scans' candidates, less irrelevant findings."""
+        stride = self.cli_args.val_stride
+        return without_irrelevant(c for c in getCandidateInfoList() if not is_held_out(c.series_uid, stride))
 
     def dataset_of(self, candidates):
+        """Small crops around these candidates; where they are augmented, with what an augmentation may turn in."""
         dataset = SmallCropDataset(ratio_int=int(self.cli_args.balanced), candidateInfo_list=candidates)
         if self.strengths.moves:
             dataset.patch_irc, self.crop_irc = self.strengths.patch(SMALL_CROP_IRC), SMALL_CROP_IRC
@@ -156,6 +166,12 @@ class SecondClassifierTrainingApp(HardNegativeTrainingApp):
 
     def initValDl(self):
         return self.make_loader(SmallCropDataset(self.cli_args.val_stride, True), shuffle=False)
+
+
+class SecondClassifierTrainingApp(HardNegativeTrainingApp, SmallCropTrainingApp):
+    """Trains `SecondClassifier` on nodules and on what the first classifier takes for some."""
+
+    dataset_of = SmallCropTrainingApp.dataset_of
 
 
 class UsualMalignancyTrainingApp(ClassificationTrainingApp):
