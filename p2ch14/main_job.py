@@ -113,12 +113,13 @@ def train_all(options, step):
         return app
 
     step("Segmentation: the U-Net of chapter 13 learns to mark suspicious pixels")
-    quick = {"muon": True, "one_cycle": True, "lr": 0.003}
+    cycle = {"one_cycle": True, "lr": 0.003}
     segmentation = train(
         SegmentationTrainingApp,
         epochs=options.segmentation_epochs,
         samples=options.segmentation_samples,
-        **quick,
+        muon=True,
+        **cycle,
     )
     step("Classification: the network of chapter 11 learns to tell nodules from the rest")
     balanced = {"balanced": True, "batch_size": 16}
@@ -134,7 +135,7 @@ def train_all(options, step):
         epochs=options.second_epochs,
         epoch_samples=options.second_samples,
         **balanced,
-        **quick,
+        **cycle,
     )
     return segmentation, classification, second
 

@@ -183,6 +183,20 @@ def test_a_second_classifier_that_is_not_there_is_a_sentence(tmp_path, random_we
         NodulePipeline(random_weights / "segmentation.state", path, device="cpu")
 
 
+def test_a_second_classifier_of_ones_own_goes_before_the_one_that_the_file_names(tmp_path, random_weights):
+    named, own = SecondClassifier(), SecondClassifier()
+    path = tmp_path / "classification.safetensors"
+    save_file(LunaModel().state_dict(), path, {"second_classifier": SECOND_CLASSIFIER})
+    save_file(named.state_dict(), tmp_path / SECOND_CLASSIFIER)
+    torch.save({"model_state": own.state_dict()}, tmp_path / "own.state")
+    segmentation = random_weights / "segmentation.state"
+    for second, expected in ((None, named), (tmp_path / "own.state", own)):
+        app = NodulePipeline(segmentation, path, device="cpu", second=second)
+        assert torch.equal(app.second_model.head_linear.weight, expected.head_linear.weight)
+    with pytest.raises(UserError, match="another model than SecondClassifier"):
+        NodulePipeline(segmentation, path, device="cpu", second=path)
+
+
 def finding(xyz, probability=0.9, malignancy=None):
     return Finding((0.0, 0.0, 0.0), tuple(xyz), 6.0, float(logit(probability)), malignancy)
 

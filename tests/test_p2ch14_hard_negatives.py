@@ -14,9 +14,13 @@ from p2ch11.model import LunaModel
 from p2ch14.dsets import series_of
 from p2ch14.resampling import SPACING_IRC
 from p2ch14.second_classifier import SMALL_CROP_IRC, SmallCropDataset
-from p2ch14.shipped import trainings
+from p2ch14.shipped import hard_negatives, trainings
 from p2ch14.shipped.hard_negatives import kept, label_findings
-from p2ch14.shipped.trainings import HardNegativeTrainingApp, SecondClassifierTrainingApp
+from p2ch14.shipped.trainings import (
+    HardNegativeTrainingApp,
+    SecondClassifierTrainingApp,
+    SmallCropTrainingApp,
+)
 from util.errors import UserError
 
 points = st.tuples(*[st.integers(-20, 20).map(float)] * 3)
@@ -182,6 +186,28 @@ def test_the_second_classifier_trains_every_parameter(listed, clean_output, monk
         assert parameter.grad is not None, name
         assert torch.isfinite(parameter.grad).all(), name
         assert parameter.grad.abs().sum() > 0, name
+
+
+def test_a_first_evenings_second_classifier_learns_from_the_list_less_irrelevant_findings(
+    listed, clean_output, monkeypatch
+):
+    infos, _ = listed
+    spared = next(info for info in infos if not info.isNodule_bool and info.series_uid not in series_of(3))
+    monkeypatch.setattr(
+        hard_negatives,
+        "irrelevant_findings",
+        lambda: {spared.series_uid: np.array([[*spared.center_xyz, 8.0]])},
+    )
+    options = ["--balanced", "--augmented", "--device", "cpu", "--val-stride", "3", "--muon"]
+    app = SmallCropTrainingApp(options)
+    dataset = app.initTrainDl().dataset
+    held_out = set(series_of(3))
+    wanted = {info for info in infos if info.series_uid not in held_out} - {spared}
+    assert set(dataset.candidateInfo_list) == wanted
+    assert isinstance(dataset, SmallCropDataset)
+    # What an augmentation turns into the crop is read with it.
+    assert app.crop_irc == SMALL_CROP_IRC
+    assert all(wide > n for wide, n in zip(dataset.patch_irc, SMALL_CROP_IRC))
 
 
 @pytest.mark.parametrize("words", [[], ["nodules"]])
