@@ -162,7 +162,7 @@ def analyse_held_out(pipeline, series, truth, irrelevant, shipped=None):
         sections.append(scan_section(ct, result, pipeline.threshold, told))
         results.append(result.without_voxels())
     print_validation(results, pipeline.threshold)
-    if shipped is not None:
+    if theirs:
         print_beside(theirs, shipped.threshold, truth, irrelevant)
     output = output_root()
     write_json(output / "nodules.json", results, pipeline.threshold)
