@@ -1,9 +1,10 @@
-"""Muon for convolutions, AdamW for the rest: more learned in few steps (chapter 11, "Training the model").
+"""Muon for convolutions, AdamW for the rest (chapter 11, "Initializing the model and optimizer").
 
 An Adam step moves each weight by its own measure. Muon takes a layer's weights for what they are, a matrix, and
 moves it alike along all its directions, so that what few examples show is learned as fast as what all show (Jordan
 et al. 2024, "Muon: An optimizer for hidden layers in neural networks"; Liu et al. 2025, "Muon is scalable for LLM
-training", for steps as large as AdamW's).
+training", for steps as large as AdamW's). In a short training it helped the U-Net of `course.py run` and harmed a
+classifier (data/p2ch14/LOG.md): try it, and measure.
 """
 
 import torch
@@ -19,9 +20,11 @@ class MuonWithAdamW:
     """
 
     def __init__(self, model: nn.Module, lr, weight_decay=1e-4, fused=None):
-        learning = [p for p in model.parameters() if p.requires_grad]
-        self.kernels = [p for p in learning if p.dim() > 2 and min(p.shape[:2]) > 1]
-        others = [p for p in learning if not any(p is kernel for kernel in self.kernels)]
+        self.kernels, others = [], []
+        for parameter in model.parameters():
+            if parameter.requires_grad:
+                is_kernel = parameter.dim() > 2 and min(parameter.shape[:2]) > 1
+                (self.kernels if is_kernel else others).append(parameter)
         self.matrices = [nn.Parameter(p.detach().flatten(1).clone()) for p in self.kernels]
         # As groups, which may be empty: fine-tuning a head leaves Muon nothing.
         self.muon = torch.optim.Muon(

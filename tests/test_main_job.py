@@ -66,7 +66,7 @@ def test_main_job_survives_kills_and_ends_in_a_report(small_world):
     html = (output / "report.html").read_text()
     assert "Not a medical device" in html
     assert html.count("Annotated nodules") == html.count("The shipped networks: found") == 2
-    assert re.search(r"The shipped networks, .* find \d+ of \d+ nodules in these scans", said)
+    assert re.search(r"The shipped networks .*find \d+ of \d+ nodules in these scans", said)
     scans = json.loads((output / "nodules.json").read_text())["scans"]
     assert len(scans) == 2
     rows = list(csv.DictReader((output / "nodules.csv").open()))

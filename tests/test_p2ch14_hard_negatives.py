@@ -212,5 +212,5 @@ def test_a_first_evenings_second_classifier_learns_from_the_list_less_irrelevant
 
 @pytest.mark.parametrize("words", [[], ["nodules"]])
 def test_an_unknown_training_is_a_sentence(words):
-    with pytest.raises(UserError, match="name one of segmentation, classification, second"):
+    with pytest.raises(UserError, match="name one of segmentation, classification, second, small"):
         trainings.main(words)

@@ -3,6 +3,7 @@
     python -m p2ch14.shipped.trainings segmentation --epochs 40 --augmented --one-cycle
     python -m p2ch14.shipped.trainings classification --balanced --augmented --epochs 2 --start FIRST
     python -m p2ch14.shipped.trainings second --balanced --augmented --hard-from FIRST
+    python -m p2ch14.shipped.trainings small --balanced --augmented --epochs 5 --epoch-samples 2000
 
 FIRST are weights of the first classifier, such as data/p2ch14/classification.safetensors.
 """
@@ -30,6 +31,11 @@ from p2ch14.training import ClassificationTrainingApp
 from util.errors import UserError, main_guard
 
 HARD = 0.02  # what is no nodule is hard from this probability on
+
+
+def listed_for_training(val_stride) -> list[CandidateInfoTuple]:
+    """LUNA's candidates of the training scans, less irrelevant findings."""
+    return without_irrelevant(c for c in getCandidateInfoList() if not is_held_out(c.series_uid, val_stride))
 
 
 class BallTargetTrainingApp(SegmentationTrainingApp):
@@ -112,8 +118,7 @@ class HardNegativeTrainingApp(LunaTrainingApp):
             )
         positive = sum(candidate.isNodule_bool for candidate in mined)
         self.say(f"mined {len(mined)} candidates, {positive} of them nodules")
-        listed = [c for c in getCandidateInfoList() if not is_held_out(c.series_uid, args.val_stride)]
-        listed = without_irrelevant(listed)
+        listed = listed_for_training(args.val_stride)
         if not args.hard_from:
             return listed + mined
         nodules = [c for c in listed + mined if c.isNodule_bool]
@@ -143,12 +148,7 @@ class SmallCropTrainingApp(LunaTrainingApp):
         return self.to_device(SecondClassifier())
 
     def initTrainDl(self):
-        return self.make_train_loader(self.dataset_of(self.listed()))
-
-    def listed(self) -> list[CandidateInfoTuple]:
-        """The training scans' candidates, less irrelevant findings."""
-        stride = self.cli_args.val_stride
-        return without_irrelevant(c for c in getCandidateInfoList() if not is_held_out(c.series_uid, stride))
+        return self.make_train_loader(self.dataset_of(listed_for_training(self.cli_args.val_stride)))
 
     def dataset_of(self, candidates):
         """Small crops around these candidates; where they are augmented, with what an augmentation may turn in."""
@@ -189,6 +189,7 @@ TRAININGS = {
     "segmentation": BallTargetTrainingApp,
     "classification": HardNegativeTrainingApp,
     "second": SecondClassifierTrainingApp,
+    "small": SmallCropTrainingApp,
 }
 
 
