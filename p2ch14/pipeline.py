@@ -31,8 +31,8 @@ from util.runtime import get_device, has_fast_bfloat16
 from util.util import enumerateWithEstimate
 
 # The second classifier is asked about candidates from this probability of the first on; the others are rejected
-# at first sight. What it gives this probability or more is seen in all mirror images.
-SECOND_FROM, MIRRORED_FROM = 0.005, 0.2
+# at first sight.
+SECOND_FROM = 0.005
 MIRRORS = ((2,), (3,), (4,), (2, 3), (2, 4), (3, 4), (2, 3, 4))  # axes of (N, 1, D, H, W) to flip
 
 
@@ -40,10 +40,11 @@ class NodulePipeline:
     """Segments, groups and classifies; says of what it calls a nodule how likely it is malignant.
 
     segmentation, classification, malignancy: weights files (`.state` or safetensors); the shipped ones
-    by default. second: weights of `SecondClassifier`; by default what the classifier's file names, or none.
-    device: as `util.runtime.get_device` takes it. threshold: the least probability of a nodule, by default the
-    one in the classifier's file. grouping, mask_threshold: likewise, in the U-Net's file. batch_size: crops at
-    a time; by default what suits the device. Raises `UserError` for weights that are missing or of another model.
+    by default. second: weights of `SecondClassifier`, used as the settings in its file say; by default what the
+    classifier's file names, or none. device: as `util.runtime.get_device` takes it. threshold: the least
+    probability of a nodule, by default the one in the classifier's file. grouping, mask_threshold: likewise, in
+    the U-Net's file. batch_size: crops at a time; by default what suits the device. Raises `UserError` for
+    weights that are missing or of another model.
     """
 
     def __init__(
@@ -70,11 +71,12 @@ class NodulePipeline:
         settings = settings_of(classification)
         self.threshold = settings.threshold if threshold is None else threshold
         self.cls_model = self._ready(LunaModel(), classification, torch.channels_last_3d)
-        self.second_model = None
+        self.second_model, self.second_settings = None, None
         if second is None and settings.second_classifier:
             second = classification.with_name(settings.second_classifier)
         if second is not None:
             self.second_model = self._ready(SecondClassifier(), second, torch.channels_last_3d)
+            self.second_settings = settings_of(second)
         self.malignancy_model, self.malignancy_crop_irc, self.size_weights = None, None, None
         if malignancy is None and SHIPPED_MALIGNANCY.is_file():
             malignancy = SHIPPED_MALIGNANCY
@@ -181,20 +183,20 @@ class NodulePipeline:
     def _ask_second(self, ct, suspects):
         """Join what the second classifier says of these findings to what the first said.
 
-        Chapter 14, "Competition results": the ensemble. "Preventing overfitting": test-time augmentation, the
-        mean over mirror images, since a nodule is one in a mirror, too.
+        Chapter 14, "Competition results": the ensemble. "Preventing overfitting": test-time augmentation, the mean
+        over mirror images and extents, since a nodule is one in a mirror and from farther away, too.
         """
         logits = self.logits_of(self.second_model, ct, suspects, SMALL_CROP_IRC)
         for finding, logit in zip(suspects, logits.astype(np.float64)):
-            if expit(logit) >= MIRRORED_FROM:
-                crop_t = crop_of(ct, finding, SMALL_CROP_IRC)
-                logit = mean_logit([logit, *self._logits_in_mirrors(self.second_model, crop_t)])
-            finding.logit = float(ensemble(finding.logit, logit))
+            if expit(logit) >= self.second_settings.viewed_from:
+                logit = mean_logit(self.second_logits_in_views(ct, finding))
+            finding.logit = float(ensemble(finding.logit, logit, self.second_settings.share))
 
-    def _logits_in_mirrors(self, model, crop_t):
-        """The logit of each mirror image of one crop (D, H, W)."""
-        mirrored = [crop_t[None].flip([axis - 1 for axis in axes]) for axes in MIRRORS]
-        return self._logits(model, torch.stack(mirrored))
+    def second_logits_in_views(self, ct, finding) -> np.ndarray:
+        """The second classifier's logit of one finding in all its extents and mirror images, float32 (n,)."""
+        extents = self.second_settings.extents
+        crops_t = torch.stack([crop_of(ct, finding, SMALL_CROP_IRC, extent) for extent in extents])[:, None]
+        return self._logits(self.second_model, torch.cat([crops_t.flip(axes) for axes in ((), *MIRRORS)]))
 
     def logits_of(self, model, ct, findings, crop_irc=None) -> np.ndarray:
         """The logit of class 1 for the crop around each finding, float32 (n,).
@@ -231,12 +233,15 @@ def mean_logit(logits) -> float:
     return float(np.logaddexp.reduce(log_expit(logits)) - np.logaddexp.reduce(log_expit(-logits)))
 
 
-def crop_of(ct, finding, crop_irc=None):
-    """The crop around a finding, float32 HU: the scan's own voxels (32, 48, 48), or resampled to `crop_irc`."""
+def crop_of(ct, finding, crop_irc=None, extent=1.0):
+    """The crop around a finding, float32 HU: the scan's own voxels (32, 48, 48), or resampled to `crop_irc`.
+
+    extent: of a resampled crop, as for `resampled_crop`.
+    """
 
     def cut(width):
         return ct.getRawCandidate(finding.center_xyz, tuple(width))[0]
 
     if crop_irc:
-        return resampled_crop(cut, ct.geometry.spacing_irc, crop_irc)
+        return resampled_crop(cut, ct.geometry.spacing_irc, crop_irc, extent)
     return torch.from_numpy(cut(CROP_IRC).astype(np.float32))

@@ -11,14 +11,16 @@ from p2ch12.dsets import getCtPatch
 SPACING_IRC = (1.25, 0.7, 0.7)  # mm per voxel of a resampled crop, about the middle of LUNA16's scans
 
 
-def resampled_crop(cut, spacing_irc, size_irc=CROP_IRC):
+def resampled_crop(cut, spacing_irc, size_irc=CROP_IRC, extent=1.0):
     """A crop, float32 of `size_irc` in HU, whose voxels are `SPACING_IRC` mm.
 
     In a raw crop a nodule of 5 mm in one scan looks as large as one of 10 mm in another, and size tells
     more about malignancy than anything else. cut: takes a width in voxels (index, row, column), answers
-    that crop of the scan; spacing_irc: the scan's voxels, mm.
+    that crop of the scan; spacing_irc: the scan's voxels, mm. extent: so many times as many millimetres across,
+    in as many voxels: things look smaller from farther away.
     """
-    return _resampled(cut(voxels_across(size_irc, spacing_irc)), size_irc)
+    seeming_irc = [own / extent for own in spacing_irc]
+    return _resampled(cut(voxels_across(size_irc, seeming_irc)), size_irc)
 
 
 def _resampled(raw, size_irc):

@@ -16,7 +16,6 @@ from p2ch14.dsets import LunaDataset
 from p2ch14.resampling import resampled_candidate, resampled_patch
 
 SMALL_CROP_IRC = (16, 32, 32)  # voxels of `p2ch14.resampling.SPACING_IRC`: a cube of 20 x 22 x 22 mm
-SHARE = 0.75  # of the second classifier in the ensemble; chosen on tuning scans
 SUREST = float(np.log((1 - 1e-6) / 1e-6))  # the logit of all but one in a million
 
 
@@ -69,8 +68,8 @@ class SmallCropDataset(LunaDataset):
         return augment(crop_t[None, None], self.strengths)[0], center_irc
 
 
-def ensemble(first, second, share=SHARE):
-    """Two classifiers' logits in one: their mean, in which the second counts for `share`.
+def ensemble(first, second, share):
+    """Two classifiers' logits in one: their mean, in which the second counts for `share`, from 0 to 1.
 
     first, second: a number or an array. The mean of probabilities would hardly tell a sure answer from a very
     sure one. Lest one network overrule the other, however sure it is, what a logit has beyond `SUREST` counts for

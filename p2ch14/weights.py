@@ -25,13 +25,18 @@ class Settings:
     """How a network is to be used; chosen on scans that are not reported, and kept with its weights.
 
     Of a classifier: threshold, the least probability of a nodule; second_classifier, the file beside it with
-    the other half of the ensemble, or None. Of a U-Net: grouping, a way of `p2ch14.grouping`; mask_threshold.
+    the other half of the ensemble, or None. Of a second classifier: share, how much it counts in the ensemble;
+    extents, how many times its usual millimetres it is shown; viewed_from, the probability from which it is shown
+    all of them, in all mirror images. Of a U-Net: grouping, a way of `p2ch14.grouping`; mask_threshold.
     Of a malignancy network: resampled, whether it wants crops of equal millimetres; size_weights, the three
     of `size.with_size`, or None.
     """
 
     threshold: float = 0.5
     second_classifier: str | None = None
+    share: float = 0.75
+    extents: tuple[float, ...] = (1.0,)
+    viewed_from: float = 0.2
     grouping: str = "erode"
     mask_threshold: float = 0.5
     resampled: bool = False
@@ -40,6 +45,9 @@ class Settings:
 
 # How a mask of the course's own U-Net becomes candidates; chosen on training scans.
 OWN_GROUPING = Settings(grouping="split", mask_threshold=0.9)
+# How the shipped second classifier is asked. The share was chosen on generated patients, the extents with a look at
+# real nodules: see data/p2ch14/LOG.md.
+OWN_SECOND = {"share": 1.0, "extents": (1.0, 0.85, 1.2), "viewed_from": 0.4}
 
 
 def settings_of(path) -> Settings:
@@ -53,7 +61,7 @@ def settings_of(path) -> Settings:
     if not path.is_file():
         return Settings()
     try:
-        said = _metadata(path) if path.suffix == ".safetensors" else {"model_name": _name_in(path)}
+        said = _metadata(path) if path.suffix == ".safetensors" else {"model_name": model_name_of(path)}
     except Exception:
         return Settings()
     known = {name: _value(name, said[name], path) for name in asdict(Settings()) if name in said}
@@ -70,7 +78,7 @@ def _value(name, text, path):
         raise UserError(
             f"{shown(path)} says '{text}' for {name}, which is no value; write the weights anew"
         ) from error
-    return tuple(value) if name == "size_weights" else value
+    return tuple(value) if isinstance(value, list) else value
 
 
 def _metadata(path) -> dict[str, str]:
@@ -78,8 +86,13 @@ def _metadata(path) -> dict[str, str]:
         return file.metadata() or {}
 
 
-def _name_in(path) -> str | None:
-    return read_state(path).get("model_name")
+def model_name_of(path) -> str | None:
+    """The name of the class whose weights a file holds; None where it does not say, or cannot be read."""
+    path = Path(path)
+    try:
+        return (_metadata(path) if path.suffix == ".safetensors" else read_state(path)).get("model_name")
+    except Exception:
+        return None
 
 
 def save_with_settings(path, model, **settings):

@@ -27,7 +27,7 @@ from p2ch14.findings import Finding, ScanResult, write_csv, write_json
 from p2ch14.pipeline import NodulePipeline, crop_of, mean_logit
 from p2ch14.scoring import Score, match, match_and_score, score_scan, threshold_for
 from p2ch14.second_classifier import SMALL_CROP_IRC, SecondClassifier, ensemble
-from p2ch14.weights import SECOND_CLASSIFIER
+from p2ch14.weights import SECOND_CLASSIFIER, Settings, save_with_settings
 from util.errors import UserError
 from util.paths import PROJECT
 
@@ -117,21 +117,26 @@ def undecided(model, looks):
         return model(looks)[1][:, 1]
 
 
-def test_a_file_may_ask_for_a_second_classifier(tmp_path, random_weights, small_scan):
+@pytest.mark.parametrize(("share", "extents"), [(None, (1.0,)), (0.4, (1.0, 0.85, 1.2))])
+def test_a_file_may_ask_for_a_second_classifier(tmp_path, random_weights, small_scan, share, extents):
+    """And the second's file may say how much it counts, and at which extents it is shown what."""
     ct = load_scan(small_scan)
     # A little beside the ball, so that the mirror images differ.
     center_xyz = irc2xyz((17, 25, 33), ct.origin_xyz, ct.vxSize_xyz, ct.direction_a)
     place = Finding((17.0, 25.0, 33.0), tuple(center_xyz), 9.0)
     crop = crop_of(ct, place, SMALL_CROP_IRC)[None, None]
     assert crop.shape == (1, 1, *SMALL_CROP_IRC)
-    axes_sets = itertools.chain.from_iterable(itertools.combinations((2, 3, 4), n) for n in range(4))
-    mirrored = torch.cat([crop.flip(axes) for axes in axes_sets])
+    seen = [crop_of(ct, place, SMALL_CROP_IRC, extent)[None, None] for extent in extents]
+    axes_sets = list(itertools.chain.from_iterable(itertools.combinations((2, 3, 4), n) for n in range(4)))
+    views = torch.cat([one.flip(axes) for one in seen for axes in axes_sets])
     torch.manual_seed(1)
     second, first = SecondClassifier().eval(), LunaModel().eval()
-    second_says = undecided(second, mirrored)
+    second_says = undecided(second, views)
     assert second_says.std() > 0.05
-    assert second_says[0] > pipeline.MIRRORED_FROM
-    save_file(second.state_dict(), tmp_path / SECOND_CLASSIFIER)
+    settings = {} if share is None else {"share": share, "extents": extents, "viewed_from": 0.1}
+    save_with_settings(tmp_path / SECOND_CLASSIFIER, second, **settings)
+    share = share or 0.75
+    assert second_says[0] > Settings(**settings).viewed_from
     with torch.no_grad():  # says the same whatever it sees
         first.head_linear.weight.zero_()
     path = tmp_path / "classification.safetensors"
@@ -145,7 +150,7 @@ def test_a_file_may_ask_for_a_second_classifier(tmp_path, random_weights, small_
         expected = first_says
         if first_says >= pipeline.SECOND_FROM:
             odds = [p / (1 - p) for p in (first_says, second_says.mean().item())]
-            mean = odds[0] ** 0.25 * odds[1] ** 0.75
+            mean = odds[0] ** (1 - share) * odds[1] ** share
             expected = mean / (1 + mean)
         assert place.probability == pytest.approx(expected, abs=1e-3)
         assert expit(place.first_logit) == pytest.approx(first_says, abs=1e-3)

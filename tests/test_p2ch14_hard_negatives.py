@@ -13,7 +13,7 @@ from p2ch10.dsets import CandidateInfoTuple
 from p2ch11.model import LunaModel
 from p2ch14.dsets import series_of
 from p2ch14.resampling import SPACING_IRC
-from p2ch14.second_classifier import SMALL_CROP_IRC, SmallCropDataset
+from p2ch14.second_classifier import SMALL_CROP_IRC, SecondClassifier, SmallCropDataset
 from p2ch14.shipped import hard_negatives, trainings
 from p2ch14.shipped.hard_negatives import kept, label_findings
 from p2ch14.shipped.trainings import (
@@ -131,13 +131,17 @@ def test_what_was_mined_is_kept_and_taken_from_the_file(tmp_path):
     assert kept(None, make) == first
 
 
+@pytest.mark.parametrize("model_class", [LunaModel, SecondClassifier])
 def test_hard_examples_are_those_that_the_given_weights_take_for_nodules(
-    listed, clean_output, tmp_path, monkeypatch
+    listed, clean_output, tmp_path, monkeypatch, model_class
 ):
     infos, _ = listed
-    torch.save({"model_state": LunaModel().state_dict()}, tmp_path / "c.state")
+    name = model_class.__name__
+    torch.save({"model_state": model_class().state_dict(), "model_name": name}, tmp_path / "c.state")
 
     def predict(model, dataset, device=None):
+        assert isinstance(model, model_class), "the weights say which network they belong to"
+        assert isinstance(dataset, SmallCropDataset) == (model_class is SecondClassifier)
         # Sure of everything but what comes from every seventh scan.
         numbers = [int(c.series_uid.split(".")[2]) for c in dataset.candidateInfo_list]
         return np.array([0.9 if n % 7 == 4 else 0.001 for n in numbers])

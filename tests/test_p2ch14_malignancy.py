@@ -181,7 +181,9 @@ def test_balanced_set_takes_turns_and_holds_every_nodule(infos):
 
 
 @pytest.mark.parametrize("spacing_irc", [(1.0, 0.5, 0.5), (2.5, 0.9, 0.9), SPACING_IRC])
-def test_a_ball_is_as_large_in_every_resampled_crop(spacing_irc):
+@pytest.mark.parametrize("extent", [1.0, 0.85, 1.2])
+def test_a_ball_is_as_large_in_every_resampled_crop(spacing_irc, extent):
+    """And seen from farther away, smaller in proportion."""
     shape = (120, 160, 160)
     grid = np.ogrid[tuple(slice(0, n) for n in shape)]
     distance = sum(((g - n // 2) * mm) ** 2 for g, n, mm in zip(grid, shape, spacing_irc))
@@ -190,11 +192,11 @@ def test_a_ball_is_as_large_in_every_resampled_crop(spacing_irc):
     def cut(width):
         return hu[dsets.crop_window([n // 2 for n in shape], width, shape)]
 
-    crop_t = resampled_crop(cut, spacing_irc)
+    crop_t = resampled_crop(cut, spacing_irc, extent=extent)
     assert crop_t.shape == (32, 48, 48)
-    volume_mm3 = float(((crop_t + 900) / 940).sum()) * math.prod(SPACING_IRC)
+    volume_mm3 = float(((crop_t + 900) / 940).sum()) * math.prod(SPACING_IRC) * extent**3
     assert volume_mm3 == pytest.approx(4 / 3 * math.pi * 8**3, rel=0.08)
-    if spacing_irc == SPACING_IRC:
+    if spacing_irc == SPACING_IRC and extent == 1:
         np.testing.assert_array_equal(crop_t.numpy(), cut((32, 48, 48)))
 
 

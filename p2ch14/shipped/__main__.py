@@ -31,6 +31,7 @@ from p2ch14.shipped.trainings import (
 )
 from p2ch14.weights import (
     OWN_GROUPING,
+    OWN_SECOND,
     SECOND_CLASSIFIER,
     SHIPPED,
     SHIPPED_CLASSIFIER,
@@ -123,7 +124,7 @@ def train_second():
     """The second classifier."""
     app = SecondClassifierTrainingApp.start_or_resume("ship-second", **second_recipe())
     app.main()
-    save_with_settings(SHIPPED / SECOND_CLASSIFIER, app.model)
+    save_with_settings(SHIPPED / SECOND_CLASSIFIER, app.model, **OWN_SECOND)
 
 
 def choose_threshold():

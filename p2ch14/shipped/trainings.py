@@ -5,11 +5,13 @@
     python -m p2ch14.shipped.trainings second --balanced --augmented --hard-from FIRST
     python -m p2ch14.shipped.trainings small --balanced --augmented --epochs 5 --epoch-samples 2000
 
-FIRST are weights of the first classifier, such as data/p2ch14/classification.safetensors.
+FIRST are weights of the first classifier, such as data/p2ch14/classification.safetensors; after --hard-from, of
+either.
 """
 
 import random
 import sys
+from pathlib import Path
 
 import torch
 
@@ -28,6 +30,7 @@ from p2ch14.shipped.hard_negatives import kept, mine, without_irrelevant
 from p2ch14.shipped.patients import KINDS, patients_of
 from p2ch14.shipped.rescan import rescanned
 from p2ch14.training import ClassificationTrainingApp
+from p2ch14.weights import model_name_of
 from util.errors import UserError, main_guard
 
 HARD = 0.02  # what is no nodule is hard from this probability on
@@ -77,7 +80,7 @@ class HardNegativeTrainingApp(LunaTrainingApp):
             "--mined", metavar="F", help="keep what is mined in this file, or take it from there"
         )
         parser.add_argument(
-            "--hard-from", metavar="P", help="train on what these weights of LunaModel find hard"
+            "--hard-from", metavar="P", help="train on what these weights, of either classifier, find hard"
         )
         parser.add_argument(
             "--hard", metavar="F", help="keep those examples in this file, or take them from there"
@@ -129,8 +132,13 @@ class HardNegativeTrainingApp(LunaTrainingApp):
 
     def hardest(self, others) -> list[CandidateInfoTuple]:
         """Those of `others`, which are no nodules, that `--hard-from` is not sure of, and as many more."""
-        model = self.to_device(load_weights(LunaModel(), self.cli_args.hard_from))
-        dataset = LunaDataset(candidateInfo_list=others)
+        path = Path(self.cli_args.hard_from)
+        is_second = model_name_of(path) == SecondClassifier.__name__
+        model, dataset_class = (
+            (SecondClassifier(), SmallCropDataset) if is_second else (LunaModel(), LunaDataset)
+        )
+        model = self.to_device(load_weights(model, path))
+        dataset = dataset_class(candidateInfo_list=others)
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.use_bfloat16):
             is_hard = predict(model, dataset, device=str(self.device)) >= HARD
         hard = [c for c, it_is in zip(dataset.candidateInfo_list, is_hard) if it_is]
