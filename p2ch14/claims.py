@@ -104,8 +104,8 @@ CLAIMS = [
         [{"rejected": 100, "false_positives": 50}],
     ),
     Claim(
-        "Several times as many. Neither number is wrong",
-        lambda v: v["plain_false"] > 3 * v["false_positives"],
+        "More than twice as many. Neither number is wrong",
+        lambda v: v["plain_false"] > 2 * v["false_positives"],
         [{"plain_false": 10, "false_positives": 9}],
     ),
     Claim(
@@ -124,47 +124,28 @@ CLAIMS = [
     ),
     Claim(
         "On generated scans the pipeline finds nine nodules in ten at any rate; on real ones, at up to one false "
-        "positive per scan, half or fewer.",
+        "positive per scan, six in ten, and at eight nearly nine.",
         lambda v: (
             min(v["generated_at"]) >= 0.88
             and v["real"]["fp_rates"][:3] == [0.25, 0.5, 1]
-            and max(v["real"]["sensitivities"][:3]) <= 0.5
+            and all(0.58 < s < 0.65 for s in v["real"]["sensitivities"][:3])
+            and 0.85 < v["real"]["sensitivities"][-1] < 0.9
         ),
         [{"generated_at": np.array([0.8, 0.9])}],
     ),
     Claim(
-        "Solid nodules are mostly found; of ground glass, of part-solid nodules and of what lies between, about half "
-        "or less",
+        "Solid nodules are all found but one; of the other kinds a part is missing, most of those between ground glass "
+        "and part solid",
         lambda v: (
-            v["real"]["by_texture"]["solid"][0] > 0.8 * v["real"]["by_texture"]["solid"][1]
-            and all(
-                v["real"]["by_texture"][kind][0] < 0.5 * v["real"]["by_texture"][kind][1]
-                for kind in ("ground glass", "part solid", "between, 2")
-            )
+            np.subtract(*v["real"]["by_texture"]["solid"]) == -1
+            and min(v["real"]["by_texture"], key=lambda kind: np.divide(*v["real"]["by_texture"][kind]))
+            == "between, 2"
         ),
         [
-            {
-                "real": {
-                    "by_texture": {
-                        "solid": [20, 33],
-                        "ground glass": [5, 11],
-                        "part solid": [2, 5],
-                        "between, 2": [3, 7],
-                    }
-                }
-            },
-            {
-                "real": {
-                    "by_texture": {
-                        "solid": [28, 33],
-                        "ground glass": [8, 11],
-                        "part solid": [2, 5],
-                        "between, 2": [3, 7],
-                    }
-                }
-            },
+            {"real": {"by_texture": {"solid": [32, 33], "ground glass": [5, 11], "between, 2": [6, 7]}}},
+            {"real": {"by_texture": {"solid": [28, 33], "ground glass": [8, 11], "between, 2": [4, 7]}}},
         ],
-    ),  # fmt: skip
+    ),
     Claim(
         "A ruler does remarkably well.",
         lambda v: v["auc_diam"] > 0.88,
@@ -235,14 +216,14 @@ CLAIMS = [
         [{"best_on_validation": np.array([0.55])}, {"best_on_test": np.array([0.6])}],
     ),
     Claim(
-        "The interval of the difference says that on these scans it cannot be told from nothing.",
-        lambda v: v["mirror_low"] <= 0 <= v["mirror_high"],
-        [{"mirror_low": 0.01, "mirror_high": 0.02}],
+        "On these scans the views gain a point or two, at the edge of what twelve scans can tell.",
+        lambda v: v["view_low"] > -0.02 and 0.02 < v["view_high"] < 0.07,
+        [{"view_low": -0.03, "view_high": 0.03}, {"view_low": -0.01, "view_high": 0.01}],
     ),
     Claim(
-        "For a suspect or two the mirrors change the probability a good deal; for most, hardly.",
-        lambda v: np.median(v["moved_by_mirrors"]) < 0.06 and v["moved_by_mirrors"].max() > 0.15,
-        [{"moved_by_mirrors": np.array([0.2, 0.3])}, {"moved_by_mirrors": np.array([0.01, 0.02])}],
+        "For half of the suspects the views change the probability by 0.07 or more, for some by half.",
+        lambda v: 0.04 < np.median(v["moved"]) < 0.1 and v["moved"].max() > 0.45,
+        [{"moved": np.array([0.2, 0.3])}, {"moved": np.array([0.01, 0.02])}],
     ),
     Claim(
         "it is a few scattered pixels, and the U-Net learns that ground glass is not worth marking",
@@ -255,11 +236,11 @@ CLAIMS = [
         [{"clear": []}],
     ),
     Claim(
-        "Whatever it is shown, the last layer comes out where generated examples alone bring it, and a little below "
-        "the shipped one",
+        "Whatever it is shown, the last layer comes out within two points of where generated examples alone bring it, "
+        "and below the shipped one",
         lambda v: (
-            all(abs(v["few_means"][n].mean() - v["few_means"][0].mean()) < 0.01 for n in (4, 16, 52))
-            and 0.01 < v["few_means"][None].mean() - v["few_means"][0].mean() < 0.05
+            all(abs(v["few_means"][n].mean() - v["few_means"][0].mean()) < 0.02 for n in (4, 16, 52))
+            and all(v["few_means"][n].mean() < v["few_means"][None].mean() for n in (0, 4, 16, 52))
         ),
         [
             {
