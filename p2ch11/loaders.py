@@ -36,10 +36,13 @@ def with_nodules(dataset, split):
     return dataset
 
 
-def make_loader(app, dataset, shuffle: bool, is_even: bool | None = None) -> DataLoader:
+def make_loader(
+    app, dataset, shuffle: bool, is_even: bool | None = None, batch_size: int | None = None
+) -> DataLoader:
     """Batches of `dataset` for the training `app`. is_even: as in `ShardedBatchSampler`; by default where it shuffles.
 
-    Raises `UserError` for a dataset without items.
+    batch_size: samples at a time, of all processes together; by default `--batch-size`. Raises `UserError` for a
+    dataset without items.
     """
     if len(dataset) == 0:
         raise UserError("a split has no samples; generate or download more scans, or change --val-stride")
@@ -54,7 +57,7 @@ def make_loader(app, dataset, shuffle: bool, is_even: bool | None = None) -> Dat
         sampler = RandomSampler(dataset, generator=generator)
     batches = ShardedBatchSampler(
         sampler,
-        app.cli_args.batch_size,
+        batch_size or app.cli_args.batch_size,
         app.rank,
         app.world_size,
         shuffle if is_even is None else is_even,

@@ -179,9 +179,9 @@ class LunaTrainingApp:
         dataset = LunaDataset(val_stride=self.cli_args.val_stride, isValSet_bool=True)
         return self.make_loader(loaders.with_nodules(dataset, "validation"), shuffle=False)
 
-    def make_loader(self, dataset, shuffle: bool, is_even: bool | None = None) -> DataLoader:
+    def make_loader(self, dataset, shuffle: bool, is_even=None, batch_size=None) -> DataLoader:
         """Batches of `dataset`: see `p2ch11.loaders.make_loader`."""
-        return loaders.make_loader(self, dataset, shuffle, is_even)
+        return loaders.make_loader(self, dataset, shuffle, is_even, batch_size)
 
     def initTensorboardWriters(self):
         """Open TensorBoard's writers for training and validation, once. Raises `UserError` where they cannot write."""
@@ -249,7 +249,7 @@ class LunaTrainingApp:
 
     def _run_epoch(self, epoch_ndx, loader, what):
         is_training = what == "training"
-        batch_size = self.cli_args.batch_size // self.world_size
+        batch_size = loader.batch_sampler.batch_size // self.world_size
         total = len(loader)
         if is_training and self.cli_args.epoch_samples:
             total = min(total, math.ceil(self.cli_args.epoch_samples / self.cli_args.batch_size))

@@ -222,8 +222,8 @@ CLAIMS = [
     ),
     Claim(
         "For half of the suspects the views change the probability by 0.07 or more, for some by half.",
-        lambda v: 0.04 < np.median(v["moved"]) < 0.1 and v["moved"].max() > 0.45,
-        [{"moved": np.array([0.2, 0.3])}, {"moved": np.array([0.01, 0.02])}],
+        lambda v: 0.04 < np.median(v["probability_moves"]) < 0.1 and v["probability_moves"].max() > 0.45,
+        [{"probability_moves": np.array([0.2, 0.3])}, {"probability_moves": np.array([0.01, 0.02])}],
     ),
     Claim(
         "it is a few scattered pixels, and the U-Net learns that ground glass is not worth marking",

@@ -183,20 +183,32 @@ class NodulePipeline:
     def _ask_second(self, ct, suspects):
         """Join what the second classifier says of these findings to what the first said.
 
-        Chapter 14, "Competition results": the ensemble. "Preventing overfitting": test-time augmentation, the mean
-        over mirror images and extents, since a nodule is one in a mirror and from farther away, too.
+        Chapter 14, "Competition results": the ensemble.
         """
         logits = self.logits_of(self.second_model, ct, suspects, SMALL_CROP_IRC)
-        for finding, logit in zip(suspects, logits.astype(np.float64)):
-            if expit(logit) >= self.second_settings.viewed_from:
-                logit = mean_logit(self.second_logits_in_views(ct, finding))
+        for finding, logit in zip(suspects, logits):
+            logit = mean_logit(self.second_logits_in_views(ct, finding, logit))
             finding.logit = float(ensemble(finding.logit, logit, self.second_settings.share))
 
-    def second_logits_in_views(self, ct, finding) -> np.ndarray:
-        """The second classifier's logit of one finding in all its extents and mirror images, float32 (n,)."""
-        extents = self.second_settings.extents
-        crops_t = torch.stack([crop_of(ct, finding, SMALL_CROP_IRC, extent) for extent in extents])[:, None]
-        return self._logits(self.second_model, torch.cat([crops_t.flip(axes) for axes in ((), *MIRRORS)]))
+    def second_logits_in_views(self, ct, finding, logit) -> np.ndarray:
+        """The second classifier's logit of one finding in as many views as it deserves, float32 (n,).
+
+        Chapter 14, "Preventing overfitting": test-time augmentation, since a nodule is one in a mirror and from
+        farther away, too. Only who is suspected after one step is seen in the next: the usual view, whose `logit` is
+        given; all extents; all of those in all mirror images.
+        """
+        settings = self.second_settings
+        logits = np.array([logit], dtype=np.float32)
+        if expit(logit) < settings.viewed_from:
+            return logits
+        crops_t = torch.stack([crop_of(ct, finding, SMALL_CROP_IRC, e) for e in settings.extents])[:, None]
+        others_t = crops_t[[extent != 1 for extent in settings.extents]]
+        if len(others_t):
+            logits = np.concatenate([logits, self._logits(self.second_model, others_t)])
+        if expit(mean_logit(logits)) < settings.mirrored_from:
+            return logits
+        mirrored_t = torch.cat([crops_t.flip(axes) for axes in MIRRORS])
+        return np.concatenate([logits, self._logits(self.second_model, mirrored_t)])
 
     def logits_of(self, model, ct, findings, crop_irc=None) -> np.ndarray:
         """The logit of class 1 for the crop around each finding, float32 (n,).

@@ -26,10 +26,10 @@ class Settings:
 
     Of a classifier: threshold, the least probability of a nodule; second_classifier, the file beside it with
     the other half of the ensemble, or None. Of a second classifier: share, how much it counts in the ensemble;
-    extents, how many times its usual millimetres it is shown; viewed_from, the probability from which it is shown
-    all of them, in all mirror images. Of a U-Net: grouping, a way of `p2ch14.grouping`; mask_threshold.
-    Of a malignancy network: resampled, whether it wants crops of equal millimetres; size_weights, the three
-    of `size.with_size`, or None.
+    extents, how many times its usual millimetres it is shown, 1 among them; viewed_from, the probability from which
+    it is shown all of them; mirrored_from, their mean from which it is shown their mirror images, too. Of a U-Net:
+    grouping, a way of `p2ch14.grouping`; mask_threshold. Of a malignancy network: resampled, whether it wants crops
+    of equal millimetres; size_weights, the three of `size.with_size`, or None.
     """
 
     threshold: float = 0.5
@@ -37,6 +37,7 @@ class Settings:
     share: float = 0.75
     extents: tuple[float, ...] = (1.0,)
     viewed_from: float = 0.2
+    mirrored_from: float = 0.2
     grouping: str = "erode"
     mask_threshold: float = 0.5
     resampled: bool = False
@@ -46,7 +47,7 @@ class Settings:
 # How a mask of the course's own U-Net becomes candidates; chosen on training scans.
 OWN_GROUPING = Settings(grouping="split", mask_threshold=0.9)
 # How the shipped second classifier is asked. Chosen with the check of real nodules in view: data/p2ch14/LOG.md.
-OWN_SECOND = {"share": 1.0, "extents": (1.0, 0.85, 1.2), "viewed_from": 0.4}
+OWN_SECOND = {"share": 1.0, "extents": (1.0, 0.85, 1.2), "viewed_from": 0.4, "mirrored_from": 0.5}
 
 
 def settings_of(path) -> Settings:

@@ -117,26 +117,36 @@ def undecided(model, looks):
         return model(looks)[1][:, 1]
 
 
-@pytest.mark.parametrize(("share", "extents"), [(None, (1.0,)), (0.4, (1.0, 0.85, 1.2))])
-def test_a_file_may_ask_for_a_second_classifier(tmp_path, random_weights, small_scan, share, extents):
-    """And the second's file may say how much it counts, and at which extents it is shown what."""
+ALL_WAYS = {"share": 0.4, "extents": (1.0, 0.85, 1.2), "viewed_from": 0.1, "mirrored_from": 0.1}
+
+
+@pytest.mark.parametrize(
+    ("settings", "views_wanted"),
+    [
+        ({}, 8),
+        (ALL_WAYS, 24),
+        (ALL_WAYS | {"mirrored_from": 0.99}, 3),
+        (ALL_WAYS | {"viewed_from": 0.99}, 1),
+    ],
+)
+def test_a_file_may_ask_for_a_second_classifier(tmp_path, random_weights, small_scan, settings, views_wanted):
+    """And the second's file may say how much it counts, and in which views it is shown what."""
     ct = load_scan(small_scan)
     # A little beside the ball, so that the mirror images differ.
     center_xyz = irc2xyz((17, 25, 33), ct.origin_xyz, ct.vxSize_xyz, ct.direction_a)
     place = Finding((17.0, 25.0, 33.0), tuple(center_xyz), 9.0)
     crop = crop_of(ct, place, SMALL_CROP_IRC)[None, None]
     assert crop.shape == (1, 1, *SMALL_CROP_IRC)
+    extents, share = Settings(**settings).extents, Settings(**settings).share
     seen = [crop_of(ct, place, SMALL_CROP_IRC, extent)[None, None] for extent in extents]
     axes_sets = list(itertools.chain.from_iterable(itertools.combinations((2, 3, 4), n) for n in range(4)))
-    views = torch.cat([one.flip(axes) for one in seen for axes in axes_sets])
+    views = torch.cat([one.flip(axes) for axes in axes_sets for one in seen])
     torch.manual_seed(1)
     second, first = SecondClassifier().eval(), LunaModel().eval()
     second_says = undecided(second, views)
     assert second_says.std() > 0.05
-    settings = {} if share is None else {"share": share, "extents": extents, "viewed_from": 0.1}
     save_with_settings(tmp_path / SECOND_CLASSIFIER, second, **settings)
-    share = share or 0.75
-    assert second_says[0] > Settings(**settings).viewed_from
+    assert second_says[0] > 0.2
     with torch.no_grad():  # says the same whatever it sees
         first.head_linear.weight.zero_()
     path = tmp_path / "classification.safetensors"
@@ -149,7 +159,7 @@ def test_a_file_may_ask_for_a_second_classifier(tmp_path, random_weights, small_
         app.classify_candidates(ct, [place])
         expected = first_says
         if first_says >= pipeline.SECOND_FROM:
-            odds = [p / (1 - p) for p in (first_says, second_says.mean().item())]
+            odds = [p / (1 - p) for p in (first_says, second_says[:views_wanted].mean().item())]
             mean = odds[0] ** (1 - share) * odds[1] ** share
             expected = mean / (1 + mean)
         assert place.probability == pytest.approx(expected, abs=1e-3)
