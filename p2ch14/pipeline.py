@@ -27,7 +27,7 @@ from p2ch14.weights import (
     load_malignancy,
     settings_of,
 )
-from util.runtime import get_device, has_fast_bfloat16
+from util.runtime import get_device, give_back_freed_memory, has_fast_bfloat16
 from util.util import enumerateWithEstimate
 
 # The second classifier is asked about candidates from this probability of the first on; the others are rejected
@@ -113,6 +113,7 @@ class NodulePipeline:
             if finding.probability >= self.threshold:
                 finding.axes_mm = axes_of(finding.voxels, ct.hu_a.shape, ct.geometry.spacing_irc)[:2]
         warnings = limits_of(ct, lungs)
+        give_back_freed_memory()
         return ScanResult(ct.series_uid, str(path), time.perf_counter() - start, findings, warnings, lungs)
 
     def segment_ct(self, ct: Ct, lungs=None, batch_size=None) -> np.ndarray:
@@ -122,7 +123,9 @@ class NodulePipeline:
         what suits the device.
         """
         batch_size = batch_size or self._batch_size(cpu=2, gpu=8)
-        return segment(self.seg_model, ct.hu_a, self.mask_threshold, batch_size, self.use_bfloat16, lungs)
+        mask = segment(self.seg_model, ct.hu_a, self.mask_threshold, batch_size, self.use_bfloat16, lungs)
+        give_back_freed_memory()
+        return mask
 
     def group_segmentation_output(self, ct: Ct, mask, lungs=None) -> list[Finding]:
         """Neighbouring voxels become one candidate each (chapter 14, "Grouping voxels").

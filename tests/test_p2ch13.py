@@ -276,6 +276,17 @@ def test_neighbours_can_be_left_out(clean_output):
     assert app.initValDl().dataset[0][0].shape[0] == 3
 
 
+def test_whole_slices_come_a_quarter_as_many_at_a_time(clean_output):
+    app = SegmentationTrainingApp(device="cpu", batch_size=8)
+    val_dl = app.initValDl()
+    val_dl.dataset.sample_list[7:] = []  # the last of four batches is not full
+    assert [len(batch[0]) for batch in val_dl] == [2, 2, 2, 1]
+    metrics_t = app.doValidation(1, val_dl)
+    one_by_one = app.make_loader(val_dl.dataset, shuffle=False, batch_size=1)
+    assert metrics_t.shape == (4, 7)
+    torch.testing.assert_close(metrics_t, app.doValidation(1, one_by_one))
+
+
 def test_the_ablation_compares_over_all_thresholds():
     counts = np.zeros((2, 4), dtype=int)
     counts[1] = [0, 2, 0, 2]  # two nodule pixels at the top level, two at the second

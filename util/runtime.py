@@ -102,10 +102,24 @@ def keep_freed_memory():
     By default glibc hands every large block back to the system at once and must ask for zeroed pages
     again at the next step, which costs a training step on the CPU about a quarter of its time.
     """
-    if not sys.platform.startswith("linux"):
-        return
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    mallopt = _from_glibc("mallopt")
     if mallopt is not None:
         trim_threshold, mmap_max = -1, -4  # M_TRIM_THRESHOLD and M_MMAP_MAX of malloc.h
         mallopt(mmap_max, 0)
         mallopt(trim_threshold, 2**31 - 1)
+
+
+def give_back_freed_memory():
+    """Hand what this process has freed back to the system (Linux with glibc): some 10 ms, between two large jobs.
+
+    glibc keeps freed blocks of up to 32 MB, and what lies scattered between those still in use adds up: half a
+    gigabyte after a dozen scans.
+    """
+    malloc_trim = _from_glibc("malloc_trim")
+    if malloc_trim is not None:
+        malloc_trim(0)
+
+
+def _from_glibc(name):
+    """The function `name` of the C library, or None where it has none: elsewhere than on Linux with glibc."""
+    return getattr(ctypes.CDLL(None), name, None) if sys.platform.startswith("linux") else None
