@@ -1,6 +1,7 @@
 """Chapter 14: the segmentation's own proposals as examples for the classifier."""
 
 import math
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -14,6 +15,7 @@ from p2ch11.model import LunaModel
 from p2ch14.dsets import series_of
 from p2ch14.resampling import SPACING_IRC
 from p2ch14.second_classifier import SMALL_CROP_IRC, SecondClassifier, SmallCropDataset
+from p2ch14.shipped import __main__ as shipped
 from p2ch14.shipped import hard_negatives, trainings
 from p2ch14.shipped.hard_negatives import kept, label_findings
 from p2ch14.shipped.trainings import (
@@ -21,6 +23,7 @@ from p2ch14.shipped.trainings import (
     SecondClassifierTrainingApp,
     SmallCropTrainingApp,
 )
+from p2ch14.weights import SECOND_CLASSIFIER
 from util.errors import UserError
 
 points = st.tuples(*[st.integers(-20, 20).map(float)] * 3)
@@ -117,6 +120,35 @@ def test_a_unet_that_proposes_nothing_is_a_sentence(listed, clean_output, monkey
         HardNegativeTrainingApp(["--balanced", "--device", "cpu"]).initTrainDl()
 
 
+def test_the_second_classifier_learns_from_what_it_finds_hard_itself(listed, clean_output, monkeypatch):
+    """After what is hard for the first: each training of the command takes up the one before."""
+    trained = []
+
+    def main(app):
+        trained.append(
+            (app.cli_args.comment, app.cli_args.start, Path(app.cli_args.hard_from or "").parent.name)
+        )
+        app.saveModel(app.type_str, 1)
+
+    monkeypatch.setattr(HardNegativeTrainingApp, "main", main)
+    monkeypatch.setattr(shipped, "save_with_settings", lambda path, model, **_: trained.append(path.name))
+    shipped.train_first()
+    shipped.train_second()
+    first, second, again = (
+        HardNegativeTrainingApp.latest_run(f"ship-{name}")
+        for name in ("classification", "second", "second-again")
+    )
+    last = str(second / "last.state")
+    assert trained == [
+        ("ship-classification", None, ""),
+        "classification.safetensors",
+        ("ship-second", None, first.name),
+        ("ship-second-again", last, second.name),
+        SECOND_CLASSIFIER,
+    ]
+    assert again != second
+
+
 def test_what_was_mined_is_kept_and_taken_from_the_file(tmp_path):
     path, made = tmp_path / "new" / "mined.json", []
 
@@ -148,6 +180,8 @@ def test_hard_examples_are_those_that_the_given_weights_take_for_nodules(
 
     monkeypatch.setattr(trainings, "predict", predict)
     options = ["--balanced", "--device", "cpu", "--val-stride", "3", "--hard-from", str(tmp_path / "c.state")]
+    none_hard = HardNegativeTrainingApp([*options, "--hard-probability", "0.95"])
+    assert not none_hard.hardest([info for info in infos if not info.isNodule_bool])
     dataset = HardNegativeTrainingApp(options).initTrainDl().dataset
     held_out = set(series_of(3))
     numbers = [int(c.series_uid.split(".")[2]) for c in dataset.negative_list]

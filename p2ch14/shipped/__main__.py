@@ -120,9 +120,21 @@ def second_recipe():
     return examples_of_classifiers() | recipe | paced(epochs=20, lr=0.002, epoch_samples=4000)
 
 
+def second_again_recipe():
+    """The options of its further training: from where it is, on examples that it finds hard itself.
+
+    It has seen little but hard ones, so that it gives some probability to nearly everything.
+    """
+    second = str(SecondClassifierTrainingApp.latest_run("ship-second") / "last.state")
+    recipe = {"start": second, "hard_from": second, "hard_probability": 0.1}
+    recipe |= {"hard": str(output_root() / "p2ch14" / "ship-hard-again.json")}
+    return examples_of_classifiers() | recipe | paced(epochs=10, lr=0.002, epoch_samples=4000)
+
+
 def train_second():
-    """The second classifier."""
-    app = SecondClassifierTrainingApp.start_or_resume("ship-second", **second_recipe())
+    """The second classifier, in two trainings."""
+    SecondClassifierTrainingApp.start_or_resume("ship-second", **second_recipe()).main()
+    app = SecondClassifierTrainingApp.start_or_resume("ship-second-again", **second_again_recipe())
     app.main()
     save_with_settings(SHIPPED / SECOND_CLASSIFIER, app.model, **OWN_SECOND)
 

@@ -33,7 +33,7 @@ from p2ch14.training import ClassificationTrainingApp
 from p2ch14.weights import model_name_of
 from util.errors import UserError, main_guard
 
-HARD = 0.02  # what is no nodule is hard from this probability on
+HARD = 0.02  # what is no nodule is hard from this probability of the first classifier on
 
 
 def listed_for_training(val_stride) -> list[CandidateInfoTuple]:
@@ -81,6 +81,9 @@ class HardNegativeTrainingApp(LunaTrainingApp):
         )
         parser.add_argument(
             "--hard-from", metavar="P", help="train on what these weights, of either classifier, find hard"
+        )
+        parser.add_argument(
+            "--hard-probability", type=float, default=HARD, metavar="P", help="from which one is hard"
         )
         parser.add_argument(
             "--hard", metavar="F", help="keep those examples in this file, or take them from there"
@@ -140,7 +143,7 @@ class HardNegativeTrainingApp(LunaTrainingApp):
         model = self.to_device(load_weights(model, path))
         dataset = dataset_class(candidateInfo_list=others)
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.use_bfloat16):
-            is_hard = predict(model, dataset, device=str(self.device)) >= HARD
+            is_hard = predict(model, dataset, device=str(self.device)) >= self.cli_args.hard_probability
         hard = [c for c, it_is in zip(dataset.candidateInfo_list, is_hard) if it_is]
         easy = [c for c, it_is in zip(dataset.candidateInfo_list, is_hard) if not it_is]
         self.say(f"{len(hard)} of {len(others)} that are no nodules are hard")
