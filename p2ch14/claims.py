@@ -216,12 +216,12 @@ CLAIMS = [
         [{"best_on_validation": np.array([0.55])}, {"best_on_test": np.array([0.6])}],
     ),
     Claim(
-        "On these scans the views gain a point or two, at the edge of what twelve scans can tell.",
+        "On these scans the views gain a point, at the edge of what twelve scans can tell.",
         lambda v: v["view_low"] > -0.02 and 0.02 < v["view_high"] < 0.07,
         [{"view_low": -0.03, "view_high": 0.03}, {"view_low": -0.01, "view_high": 0.01}],
     ),
     Claim(
-        "For half of the suspects the views change the probability by 0.07 or more, for some by half.",
+        "For half of the suspects the views change the probability by 0.06 or more, for some by half.",
         lambda v: 0.04 < np.median(v["probability_moves"]) < 0.1 and v["probability_moves"].max() > 0.45,
         [{"probability_moves": np.array([0.2, 0.3])}, {"probability_moves": np.array([0.01, 0.02])}],
     ),

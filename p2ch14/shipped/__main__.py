@@ -121,13 +121,10 @@ def second_recipe():
 
 
 def second_again_recipe():
-    """The options of its further training: from where it is, on examples that it finds hard itself.
-
-    It has seen little but hard ones, so that it gives some probability to nearly everything.
-    """
+    """The options of its further training: from where it is, on examples that it finds hard itself."""
     second = str(SecondClassifierTrainingApp.latest_run("ship-second") / "last.state")
-    recipe = {"start": second, "hard_from": second, "hard_probability": 0.1}
-    recipe |= {"hard": str(output_root() / "p2ch14" / "ship-hard-again.json")}
+    hard = str(output_root() / "p2ch14" / "ship-hard-again.json")
+    recipe = {"start": second, "hard_from": second, "hard": hard}
     return examples_of_classifiers() | recipe | paced(epochs=10, lr=0.002, epoch_samples=4000)
 
 
