@@ -88,10 +88,14 @@ class SegmentationTrainingApp(LunaTrainingApp):
         return self.make_loader(dataset, shuffle=True)
 
     def initValDl(self):
-        """Batches of whole held-out slices, a quarter as many as of crops: a slice has far more pixels."""
+        """Batches of whole held-out slices."""
         args = self.cli_args
         dataset = Luna2dSegmentationDataset(args.val_stride, True, contextSlices_count=args.context_slices)
-        batch_size = self.world_size * max(1, args.batch_size // (4 * self.world_size))
+        return self.make_slice_loader(dataset)
+
+    def make_slice_loader(self, dataset):
+        """Batches of whole slices, a quarter as many at a time as crops: a slice has far more pixels."""
+        batch_size = self.world_size * max(1, self.cli_args.batch_size // (4 * self.world_size))
         return self.make_loader(dataset, shuffle=False, batch_size=batch_size)
 
     def diceLoss(self, prediction_g, label_g, epsilon=1, dim=(1, 2, 3)):

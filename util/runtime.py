@@ -110,10 +110,10 @@ def keep_freed_memory():
 
 
 def give_back_freed_memory():
-    """Hand what this process has freed back to the system (Linux with glibc): some 10 ms, between two large jobs.
+    """Hand what this process has freed back to the system (Linux with glibc), between two large jobs.
 
-    glibc keeps freed blocks of up to 32 MB, and what lies scattered between those still in use adds up: half a
-    gigabyte after a dozen scans.
+    glibc keeps freed blocks of up to 32 MB, and what lies scattered between those still in use adds up from scan to
+    scan.
     """
     malloc_trim = _from_glibc("malloc_trim")
     if malloc_trim is not None:

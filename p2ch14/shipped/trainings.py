@@ -33,7 +33,7 @@ from p2ch14.training import ClassificationTrainingApp
 from p2ch14.weights import model_name_of
 from util.errors import UserError, main_guard
 
-HARD = 0.02  # what is no nodule is hard from this probability of the first classifier on
+HARD = 0.02  # what is no nodule is hard from this probability on
 
 
 def listed_for_training(val_stride) -> list[CandidateInfoTuple]:
@@ -55,7 +55,7 @@ class BallTargetTrainingApp(SegmentationTrainingApp):
         return self.make_loader(dataset, shuffle=True)
 
     def initValDl(self):
-        return self.make_loader(BallSlices(self.cli_args.val_stride, True), shuffle=False)
+        return self.make_slice_loader(BallSlices(self.cli_args.val_stride, True))
 
     def missed(self, prediction_g, label_g):
         """Chapter 13's loss within the truth, by crop, of the crops that show a nodule."""
