@@ -110,11 +110,14 @@ def paired_bootstrap(label, score, baseline, groups=None, pairs=None, draws=2000
 
 
 @torch.inference_mode()
-def predict(model, dataset, batch_size=32, device=None) -> np.ndarray:
-    """The model's probability of malignancy for each item of `dataset`, float (n,), in its order."""
+def predict(model, dataset, batch_size=32, device=None, num_workers=0) -> np.ndarray:
+    """The model's probability of malignancy for each item of `dataset`, float (n,), in its order.
+
+    num_workers: processes that load the items.
+    """
     device = get_device(device)
     model = model.to(device).eval()
-    loader = DataLoader(dataset, batch_size=batch_size)
+    loader = DataLoader(dataset, batch_size=batch_size, num_workers=num_workers)
     said = [model(crops_t.to(device))[1][:, 1].float().cpu() for crops_t, *_ in loader]
     return torch.cat(said).numpy() if said else np.zeros(0)
 

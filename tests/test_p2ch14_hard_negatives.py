@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from p2ch10.dsets import CandidateInfoTuple
 from p2ch11.model import LunaModel
 from p2ch14.dsets import series_of
+from p2ch14.main_job import VAL_STRIDE
 from p2ch14.resampling import SPACING_IRC
 from p2ch14.second_classifier import SMALL_CROP_IRC, SecondClassifier, SmallCropDataset
 from p2ch14.shipped import __main__ as shipped
@@ -63,7 +64,7 @@ def listed(monkeypatch):
     infos = [candidate(number, number % 3 == 0) for number in range(30)]
     asked = []
 
-    def mine(app, series):
+    def mine(segmentation, series, *_):
         asked.extend(series)
         return [CandidateInfoTuple(False, False, False, 0.0, uid, (1.0, 2.0, 3.0)) for uid in series]
 
@@ -115,38 +116,45 @@ def test_training_starts_from_the_given_weights(listed, clean_output, tmp_path):
 
 
 def test_a_unet_that_proposes_nothing_is_a_sentence(listed, clean_output, monkeypatch):
-    monkeypatch.setattr(trainings, "mine", lambda app, series: [])
+    monkeypatch.setattr(trainings, "mine", lambda *_: [])
     with pytest.raises(UserError, match="proposed nothing"):
         HardNegativeTrainingApp(["--balanced", "--device", "cpu"]).initTrainDl()
 
 
-def test_the_second_classifier_learns_from_what_it_finds_hard_itself(listed, clean_output, monkeypatch):
-    """After what is hard for the first: each training of the command takes up the one before."""
+def test_every_network_of_the_command_is_trained_and_kept(listed, clean_output, monkeypatch):
     trained = []
 
     def main(app):
-        trained.append(
-            (app.cli_args.comment, app.cli_args.start, Path(app.cli_args.hard_from or "").parent.name)
-        )
+        trained.append((app.cli_args.comment, Path(app.cli_args.mined).name, app.cli_args.listed))
         app.saveModel(app.type_str, 1)
 
     monkeypatch.setattr(HardNegativeTrainingApp, "main", main)
     monkeypatch.setattr(shipped, "save_with_settings", lambda path, model, **_: trained.append(path.name))
-    shipped.train_first()
     shipped.train_second()
-    first, second, again = (
-        HardNegativeTrainingApp.latest_run(f"ship-{name}")
-        for name in ("classification", "second", "second-again")
-    )
-    last = str(second / "last.state")
+    shipped.train_first()
     assert trained == [
-        ("ship-classification", None, ""),
-        "classification.safetensors",
-        ("ship-second", None, first.name),
-        ("ship-second-again", last, second.name),
+        ("ship-second", "ship-mined.json", shipped.LISTED),
         SECOND_CLASSIFIER,
+        ("ship-classification", "ship-mined.json", shipped.LISTED),
+        "classification.safetensors",
     ]
-    assert again != second
+
+
+def test_so_many_of_lunas_candidates_at_most(listed, clean_output):
+    app = HardNegativeTrainingApp(["--balanced", "--device", "cpu", "--val-stride", "3", "--listed", "4"])
+    dataset = app.initTrainDl().dataset
+    mined = [c for c in dataset.negative_list if c.center_xyz == (1.0, 2.0, 3.0)]
+    assert len(dataset.negative_list) - len(mined) == 4
+    assert len(mined) == len(series_of(3, held_out=False))
+    assert len(dataset.pos_list) == sum(c.isNodule_bool for c in trainings.listed_for_training(3))
+
+
+@pytest.mark.slow
+def test_a_process_of_its_own_mines_the_same():
+    series = series_of(VAL_STRIDE, held_out=False)[:1]
+    alone = hard_negatives.mine(None, series, "cpu")
+    assert alone
+    assert hard_negatives.mine(None, series, "cpu", processes=2) == alone
 
 
 def test_what_was_mined_is_kept_and_taken_from_the_file(tmp_path):
@@ -171,7 +179,7 @@ def test_hard_examples_are_those_that_the_given_weights_take_for_nodules(
     name = model_class.__name__
     torch.save({"model_state": model_class().state_dict(), "model_name": name}, tmp_path / "c.state")
 
-    def predict(model, dataset, device=None):
+    def predict(model, dataset, *_):
         assert isinstance(model, model_class), "the weights say which network they belong to"
         assert isinstance(dataset, SmallCropDataset) == (model_class is SecondClassifier)
         # Sure of everything but what comes from every seventh scan.

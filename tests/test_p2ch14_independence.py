@@ -9,11 +9,13 @@ from p2ch12.dsets import LunaDataset
 from p2ch13.dsets import TrainingLuna2dSegmentationDataset
 from p2ch14.dsets import MalignantLunaDataset, series_of
 from p2ch14.main_job import THRESHOLD_SCANS, VAL_STRIDE
-from p2ch14.shipped.__main__ import LARGER, MORE, TUNING_SCANS, paced
+from p2ch14.shipped.__main__ import LARGER, TUNING_SCANS, paced
 from p2ch14.shipped.patients import (
     KINDS,
+    REPORTED_RICHNESS,
     REPORTED_SCANS,
     REPORTED_SEED,
+    RICHNESS,
     SCANS,
     SEED,
     cohort,
@@ -65,12 +67,12 @@ def test_the_threshold_is_chosen_on_other_scans(reported):
 
 
 def test_the_shipped_threshold_is_chosen_on_scans_of_its_own():
-    made = [series_uid(SEED, number) for number in range(SCANS)]
-    tuning = [uid for uid in sorted(made) if is_held_out(uid, VAL_STRIDE)][:TUNING_SCANS]
+    made = patients_of("all")
+    tuning = [uid for uid in sorted(patients_of("usual")) if is_held_out(uid, VAL_STRIDE)][:TUNING_SCANS]
     assert len(tuning) == TUNING_SCANS
     report = {series_uid(REPORTED_SEED, number) for number in range(REPORTED_SCANS)}
     assert len(report) == REPORTED_SCANS >= 30
-    assert not report & set(made)
+    assert not report & made
 
 
 def test_the_shipped_networks_meet_no_scan_but_their_own(tmp_path, monkeypatch):
@@ -79,25 +81,25 @@ def test_the_shipped_networks_meet_no_scan_but_their_own(tmp_path, monkeypatch):
     monkeypatch.setattr(
         "p2ch14.shipped.patients.scan_paths", lambda: {series_uid(SEED, n): None for n in range(SCANS)}
     )
-    cohort(SCANS, SEED)
+    cohort(SCANS, SEED, RICHNESS)
     with pytest.raises(UserError, match="set COURSE_DATA to a folder of its own"):
-        cohort(REPORTED_SCANS, REPORTED_SEED)
+        cohort(REPORTED_SCANS, REPORTED_SEED, REPORTED_RICHNESS)
 
 
-def test_every_other_patient_is_varied_and_a_kind_has_its_own():
+def test_two_of_three_patients_are_varied_and_a_kind_has_its_own():
     kinds = [patients_of(kind) for kind in KINDS]
-    assert [len(kind) for kind in kinds] == [SCANS // 2] * 2
+    assert [len(kind) for kind in kinds] == [SCANS // 3, 2 * SCANS // 3]
     assert not kinds[0] & kinds[1]
     assert kinds[0] | kinds[1] == patients_of("all")
 
 
-@pytest.mark.parametrize(("device", "times"), [("cpu", 1), ("cuda", MORE)])
+@pytest.mark.parametrize(("device", "times"), [("cpu", 1), ("cuda", 3)])
 def test_a_gpu_sees_more_examples_by_the_same_recipe(device, times, monkeypatch):
     monkeypatch.setattr("p2ch14.shipped.__main__.get_device", lambda: torch.device(device))
-    options = paced(epochs=30, lr=0.002, epoch_samples=4000)
+    options = paced(epochs=30, lr=0.002, more=3, epoch_samples=4000)
     assert options["epochs"] * options["epoch_samples"] == times * 30 * 4000
     assert options["batch_size"] == (16 if device == "cpu" else 16 * LARGER)
-    assert ("num_workers" in options) == (device != "cpu")
+    assert ("num_workers" in options) == ("held" in options) == (device != "cpu")
     assert options["one_cycle"]
 
 

@@ -26,14 +26,19 @@ def ball_truth(shape, center_irc, radius_mm, spacing_irc) -> NoduleTruth:
 
     center_irc: may be fractional; spacing_irc: mm.
     """
-    spacing = np.asarray(spacing_irc, dtype=float)
     center = np.clip(center_irc, 0, np.array(shape) - 1)
-    reach = np.maximum(radius_mm, SLICE_SHARE * spacing) / spacing  # voxels
+    reach = reach_of(radius_mm, spacing_irc)
     low = np.maximum(np.ceil(center - reach), 0).astype(int)
     high = np.minimum(np.floor(center + reach), np.array(shape) - 1).astype(int) + 1
     axes = np.ogrid[tuple(slice(a, b) for a, b in zip(low, high))]
     mask = sum(((axis - c) / r) ** 2 for axis, c, r in zip(axes, center, reach)) <= 1
     return NoduleTruth(tuple(slice(int(a), int(b)) for a, b in zip(low, high)), mask)
+
+
+def reach_of(radius_mm, spacing_irc):
+    """How far a ball of this radius reaches, in voxels along each axis (3,)."""
+    spacing = np.asarray(spacing_irc, dtype=float)
+    return np.maximum(radius_mm, SLICE_SHARE * spacing) / spacing
 
 
 @remembered(maxsize=4096)

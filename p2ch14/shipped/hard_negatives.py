@@ -10,19 +10,23 @@ scars. Many look just like a nodule, so to train on them as "no nodule" is to te
 """
 
 import json
-import os
-from concurrent.futures import ThreadPoolExecutor
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from p2ch10.dsets import CandidateInfoTuple, getCt
 from p2ch14.hits import lies_on
 from p2ch14.pipeline import NodulePipeline
 from p2ch14.scoring import irrelevant_findings, truth_by_series
 from util.files import atomic_path
+from util.processes import end_with_parent
 from util.util import enumerateWithEstimate
 
+# What the U-Net marks from here on is mined: more than it proposes later, and so more to learn from.
+MINED_FROM = 0.9
 AMBIGUOUS_MM = 3.0  # a centre that misses the nodule by less than this teaches neither
 
 
@@ -65,24 +69,52 @@ def without_irrelevant(candidates) -> list:
     ]
 
 
-def mine(pipeline: NodulePipeline, series) -> list[CandidateInfoTuple]:
-    """What the pipeline's U-Net proposes in the scans `series`, labelled by the annotations."""
-    truth, irrelevant = truth_by_series(), irrelevant_findings()
+def mine(segmentation, series, device=None, processes=1) -> list[CandidateInfoTuple]:
+    """What a U-Net proposes in the scans `series`, labelled by the annotations.
 
-    def proposed(series_uid):
-        ct = getCt(series_uid)
-        findings = pipeline.group_segmentation_output(ct, pipeline.segment_ct(ct))
-        spared = irrelevant.get(series_uid, ())
-        return label_findings(findings, truth[series_uid], series_uid, irrelevant=spared)
-
-    # A GPU is done with a scan long before the processor has grouped what it marked.
-    at_once = 1 if pipeline.device.type == "cpu" else min(os.cpu_count() or 1, 8)
-    pool = ThreadPoolExecutor(at_once)
+    segmentation: its weights, as for `NodulePipeline`, or None for the shipped ones. processes: a GPU is done with a
+    scan long before one processor has grouped what it marked. They are started anew rather than forked, as CUDA asks.
+    """
+    series = list(series)
+    if processes == 1:
+        _prepare(segmentation, device)
+        results, pool = map(_proposed, series), None
+    else:
+        context = multiprocessing.get_context("spawn")
+        pool = ProcessPoolExecutor(
+            min(processes, max(len(series), 1)), context, _prepare_process, (segmentation, device)
+        )
+        results = pool.map(_proposed, series)
     try:
-        results = pool.map(proposed, series)
         return [c for _, part in enumerateWithEstimate(results, "mining", iter_len=len(series)) for c in part]
     finally:
-        pool.shutdown(cancel_futures=True)  # Ctrl-C waits for the scans at hand, not for all
+        _mining.clear()
+        if pool:
+            pool.shutdown(cancel_futures=True)  # Ctrl-C waits for the scans at hand, not for all
+
+
+_mining = {}  # what every scan of a process's mining needs
+
+
+def _prepare_process(segmentation, device):
+    end_with_parent()
+    torch.set_num_threads(1)
+    _prepare(segmentation, device)
+
+
+def _prepare(segmentation, device):
+    _mining.update(
+        pipeline=NodulePipeline(segmentation, device=device, mask_threshold=MINED_FROM),
+        truth=truth_by_series(),
+        irrelevant=irrelevant_findings(),
+    )
+
+
+def _proposed(series_uid):
+    pipeline, ct = _mining["pipeline"], getCt(series_uid)
+    findings = pipeline.group_segmentation_output(ct, pipeline.segment_ct(ct))
+    spared = _mining["irrelevant"].get(series_uid, ())
+    return label_findings(findings, _mining["truth"][series_uid], series_uid, irrelevant=spared)
 
 
 def kept(path, make) -> list[CandidateInfoTuple]:

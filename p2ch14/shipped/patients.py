@@ -5,15 +5,15 @@ from p2ch10.dsets import scan_paths
 from util.errors import UserError
 from util.paths import data_root, shown
 
-RICHNESS = 3  # LUNA16 scans' nodules in each patient
-SCANS, SEED = 600, 100
+RICHNESS, REPORTED_RICHNESS = 6, 3  # LUNA16 scans' nodules in each patient
+SCANS, SEED = 480, 100
 REPORTED_SCANS, REPORTED_SEED = 60, 780
-KINDS = ("usual", "varied")  # as the chapters' patients, and those of `p2ch09.varied`, by turns
+KINDS = ("usual", "varied")  # as the chapters' patients, and those of `p2ch09.varied`
 
 
 def kind_of(number) -> str:
     """The kind of the training cohort's patient `number`."""
-    return KINDS[number % len(KINDS)]
+    return "usual" if number % 3 == 0 else "varied"
 
 
 def patients_of(kind) -> set[str]:
@@ -21,14 +21,14 @@ def patients_of(kind) -> set[str]:
     return {series_uid(SEED, n) for n in range(SCANS) if kind in ("all", kind_of(n))}
 
 
-def cohort(scans, seed, is_varied=False):
+def cohort(scans, seed, richness, is_varied=False):
     """See that the data folder holds these patients and no others; make them if there are none.
 
     is_varied: as for `write_cohort`. Raises `UserError` for a folder with other scans.
     """
     folder = data_root() / "luna"
     if not folder.exists():
-        write_cohort(folder, scans, seed, richness=RICHNESS, is_varied=is_varied)
+        write_cohort(folder, scans, seed, richness=richness, is_varied=is_varied)
     if set(scan_paths()) != {series_uid(seed, number) for number in range(scans)}:
         raise UserError(
             f"{shown(folder)} holds other scans than the {scans} generated patients that this needs; "
@@ -38,4 +38,4 @@ def cohort(scans, seed, is_varied=False):
 
 def training_cohort():
     """`cohort` of the patients that train the shipped networks."""
-    cohort(SCANS, SEED, [kind_of(number) == "varied" for number in range(SCANS)])
+    cohort(SCANS, SEED, RICHNESS, [kind_of(number) == "varied" for number in range(SCANS)])

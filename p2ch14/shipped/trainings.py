@@ -15,7 +15,9 @@ from pathlib import Path
 
 import torch
 
+from p2ch10.ct import CROP_IRC
 from p2ch10.dsets import CandidateInfoTuple, getCandidateInfoList, is_held_out
+from p2ch11.loaders import with_nodules
 from p2ch11.model import LunaModel
 from p2ch11.training import load_weights
 from p2ch12.dsets import LunaDataset
@@ -23,10 +25,10 @@ from p2ch12.training import LunaTrainingApp
 from p2ch13.training import SegmentationTrainingApp
 from p2ch14.dsets import MalignantLunaDataset, series_of
 from p2ch14.malignancy import predict
-from p2ch14.pipeline import NodulePipeline
 from p2ch14.second_classifier import SMALL_CROP_IRC, SecondClassifier, SmallCropDataset
 from p2ch14.shipped.ball_targets import BallCrops, BallSlices
 from p2ch14.shipped.hard_negatives import kept, mine, without_irrelevant
+from p2ch14.shipped.held import HeldBallCrops, HeldPatches, held_loader
 from p2ch14.shipped.patients import KINDS, patients_of
 from p2ch14.shipped.rescan import rescanned
 from p2ch14.training import ClassificationTrainingApp
@@ -41,6 +43,11 @@ def listed_for_training(val_stride) -> list[CandidateInfoTuple]:
     return without_irrelevant(c for c in getCandidateInfoList() if not is_held_out(c.series_uid, val_stride))
 
 
+def add_held_argument(parser):
+    """`--held`, for trainings on a device with room for their examples."""
+    parser.add_argument("--held", action="store_true", help="keep all examples on the device: for a GPU")
+
+
 class BallTargetTrainingApp(SegmentationTrainingApp):
     """Trains `UNetWrapper` to propose places: balls for truth, and every nodule counts alike.
 
@@ -50,12 +57,26 @@ class BallTargetTrainingApp(SegmentationTrainingApp):
 
     chapter = "p2ch14"
 
+    def add_arguments(self, parser):
+        super().add_arguments(parser)
+        add_held_argument(parser)
+
     def initTrainDl(self):
-        dataset = BallCrops(self.cli_args.val_stride, False, samples=self.cli_args.samples)
+        args = self.cli_args
+        dataset = BallCrops(args.val_stride, False, samples=args.samples)
+        if args.held:
+            return held_loader(HeldBallCrops(dataset, self.device), args.batch_size)
         return self.make_loader(dataset, shuffle=True)
 
     def initValDl(self):
         return self.make_slice_loader(BallSlices(self.cli_args.val_stride, True))
+
+    def computeBatchLoss(self, batch_ndx, batch_tup, batch_size, metrics_g, classificationThreshold=0.5):
+        """Chapter 13's, of crops by various scanners while training."""
+        if self.model.training:
+            input_t, *rest = batch_tup
+            batch_tup = (rescanned(input_t[:, None])[:, 0], *rest)
+        return super().computeBatchLoss(batch_ndx, batch_tup, batch_size, metrics_g, classificationThreshold)
 
     def missed(self, prediction_g, label_g):
         """Chapter 13's loss within the truth, by crop, of the crops that show a nodule."""
@@ -66,10 +87,33 @@ class BallTargetTrainingApp(SegmentationTrainingApp):
         return self.diceLoss(prediction_g * label_g, label_g).mean()
 
 
-class HardNegativeTrainingApp(LunaTrainingApp):
-    """Trains `LunaModel` on candidates and on what the U-Net proposes in the training scans."""
+class CandidateTrainingApp(LunaTrainingApp):
+    """Chapter 12's training, which can hold all examples on the device."""
 
     chapter = "p2ch14"
+
+    def add_arguments(self, parser):
+        super().add_arguments(parser)
+        add_held_argument(parser)
+
+    def with_patches(self, dataset, crop_irc):
+        """`dataset`; where its crops of `crop_irc` are augmented, with what an augmentation may turn in."""
+        if self.strengths.moves:
+            dataset.patch_irc, self.crop_irc = self.strengths.patch(crop_irc), crop_irc
+        return dataset
+
+    def make_train_loader(self, dataset):
+        args = self.cli_args
+        if not args.held:
+            return super().make_train_loader(dataset)
+        dataset = with_nodules(dataset, "training")
+        dataset.least_length = args.epoch_samples
+        held = HeldPatches(dataset, self.device, args.num_workers)
+        return held_loader(held, args.batch_size, shuffle=not args.balanced)
+
+
+class HardNegativeTrainingApp(CandidateTrainingApp):
+    """Trains `LunaModel` on candidates and on what the U-Net proposes in the training scans."""
 
     def add_arguments(self, parser):
         super().add_arguments(parser)
@@ -78,6 +122,9 @@ class HardNegativeTrainingApp(LunaTrainingApp):
         parser.add_argument("--mine-scans", type=int, default=0, metavar="N", help="at most; 0: all")
         parser.add_argument(
             "--mined", metavar="F", help="keep what is mined in this file, or take it from there"
+        )
+        parser.add_argument(
+            "--listed", type=int, default=0, metavar="N", help="of LUNA's non-nodules, at most N; 0: all"
         )
         parser.add_argument(
             "--hard-from", metavar="P", help="train on what these weights, of either classifier, find hard"
@@ -105,14 +152,15 @@ class HardNegativeTrainingApp(LunaTrainingApp):
 
     def dataset_of(self, candidates):
         """The dataset of these candidates; a variant may see them in another way."""
-        return LunaDataset(ratio_int=int(self.cli_args.balanced), candidateInfo_list=candidates)
+        dataset = LunaDataset(ratio_int=int(self.cli_args.balanced), candidateInfo_list=candidates)
+        return self.with_patches(dataset, CROP_IRC)
 
     def mined(self) -> list[CandidateInfoTuple]:
         """What the U-Net proposes in the training scans."""
         args = self.cli_args
         series = series_of(args.val_stride, held_out=False)
-        pipeline = NodulePipeline(args.segmentation_path, device=str(self.device))
-        return mine(pipeline, series[: args.mine_scans] if args.mine_scans else series)
+        series = series[: args.mine_scans] if args.mine_scans else series
+        return mine(args.segmentation_path, series, str(self.device), max(args.num_workers, 1))
 
     def examples(self) -> list[CandidateInfoTuple]:
         """The training scans' candidates and mined proposals, less irrelevant findings."""
@@ -125,11 +173,13 @@ class HardNegativeTrainingApp(LunaTrainingApp):
         positive = sum(candidate.isNodule_bool for candidate in mined)
         self.say(f"mined {len(mined)} candidates, {positive} of them nodules")
         listed = listed_for_training(args.val_stride)
-        if not args.hard_from:
-            return listed + mined
         nodules = [c for c in listed + mined if c.isNodule_bool]
-        # As many of LUNA's candidates as were mined: judging all of them would take longer than training.
         others = [c for c in listed if not c.isNodule_bool]
+        if args.listed:
+            others = random.Random(args.seed).sample(others, min(len(others), args.listed))
+        if not args.hard_from:
+            return nodules + others + [c for c in mined if not c.isNodule_bool]
+        # As many of LUNA's candidates as were mined: judging all of them would take longer than training.
         others = random.Random(args.seed).sample(others, min(len(others), len(mined)))
         return nodules + self.hardest(others + [c for c in mined if not c.isNodule_bool])
 
@@ -143,17 +193,16 @@ class HardNegativeTrainingApp(LunaTrainingApp):
         model = self.to_device(load_weights(model, path))
         dataset = dataset_class(candidateInfo_list=others)
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.use_bfloat16):
-            is_hard = predict(model, dataset, device=str(self.device)) >= self.cli_args.hard_probability
+            said = predict(model, dataset, 256, str(self.device), self.cli_args.num_workers)
+        is_hard = said >= self.cli_args.hard_probability
         hard = [c for c, it_is in zip(dataset.candidateInfo_list, is_hard) if it_is]
         easy = [c for c, it_is in zip(dataset.candidateInfo_list, is_hard) if not it_is]
         self.say(f"{len(hard)} of {len(others)} that are no nodules are hard")
         return hard + easy[: len(hard)]
 
 
-class SmallCropTrainingApp(LunaTrainingApp):
+class SmallCropTrainingApp(CandidateTrainingApp):
     """Trains `SecondClassifier` on LUNA's candidates, less irrelevant findings: `course.py run` has no time to mine."""
-
-    chapter = "p2ch14"
 
     def initModel(self):
         return self.to_device(SecondClassifier())
@@ -162,11 +211,9 @@ class SmallCropTrainingApp(LunaTrainingApp):
         return self.make_train_loader(self.dataset_of(listed_for_training(self.cli_args.val_stride)))
 
     def dataset_of(self, candidates):
-        """Small crops around these candidates; where they are augmented, with what an augmentation may turn in."""
+        """Small crops around these candidates."""
         dataset = SmallCropDataset(ratio_int=int(self.cli_args.balanced), candidateInfo_list=candidates)
-        if self.strengths.moves:
-            dataset.patch_irc, self.crop_irc = self.strengths.patch(SMALL_CROP_IRC), SMALL_CROP_IRC
-        return dataset
+        return self.with_patches(dataset, SMALL_CROP_IRC)
 
     def computeBatchLoss(self, batch_ndx, batch_tup, batch_size, metrics_g):
         """Chapter 12's, of crops by various scanners while training."""
