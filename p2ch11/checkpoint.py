@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from p2ch11.options import read_options
 from util.errors import UserError
 from util.files import atomic_path
 from util.paths import shown
@@ -100,7 +101,9 @@ def restore(app, path):
             f"{shown(path)} is no checkpoint of this course (it lacks {sorted(missing)[0]}); "
             "move it away and start without --resume"
         )
-    _check_options(vars(app.cli_args), state.get("options", {}), path)
+    # An option that is younger than the checkpoint had no effect then, as it has none by default.
+    then = vars(read_options(app, [], {})) | state.get("options", {})
+    _check_options(vars(app.cli_args), then, path)
     load_weights_into(app.model, state["model_state"], path)
     try:
         app.optimizer.load_state_dict(state["optimizer_state"])

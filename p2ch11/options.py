@@ -19,6 +19,8 @@ _WHOLE = {
     "epoch_samples": 0,
     "samples": 1,
     "scans_at_once": 0,
+    "listed": 0,
+    "mine_scans": 0,
 }
 _WEIGHTS = ("missed_weight", "entropy_weight")
 LARGEST_SEED = 2**40  # each epoch and process has a seed of its own, and PyTorch takes 64 bits

@@ -251,6 +251,18 @@ def test_resuming_a_run_that_does_not_exist_is_one_sentence(clean_output):
         ToyApp(arguments(1, "--resume", "elsewhere"))
 
 
+def test_an_option_younger_than_the_checkpoint_counts_as_its_default(clean_output):
+    app = ToyApp(arguments(1))
+    app.saveModel("cls", 1)
+    path = app.folder / "last.state"
+    state = torch.load(path, weights_only=True)
+    del state["options"]["one_cycle"]
+    torch.save(state, path)
+    assert ToyApp(arguments(2, "--resume")).first_epoch == 2
+    with pytest.raises(UserError, match="--one-cycle False, not True"):
+        ToyApp(arguments(2, "--one-cycle", "--resume"))
+
+
 def test_start_or_resume_carries_on_only_what_is_the_same(clean_output, capsys):
     options = {"epochs": 2, "batch_size": 8, "device": "cpu"}
     first = ToyApp.start_or_resume("job", **options)

@@ -125,7 +125,7 @@ def test_every_network_of_the_command_is_trained_and_kept(listed, clean_output, 
     trained = []
 
     def main(app):
-        trained.append((app.cli_args.comment, Path(app.cli_args.mined).name, app.cli_args.listed))
+        trained.append((app.cli_args.comment, Path(app.cli_args.mined).name[:15], app.cli_args.listed))
         app.saveModel(app.type_str, 1)
 
     monkeypatch.setattr(HardNegativeTrainingApp, "main", main)
@@ -133,9 +133,9 @@ def test_every_network_of_the_command_is_trained_and_kept(listed, clean_output, 
     shipped.train_second()
     shipped.train_first()
     assert trained == [
-        ("ship-second", "ship-mined.json", shipped.LISTED),
+        ("ship-second", "ship-mined-140-", shipped.LISTED),
         SECOND_CLASSIFIER,
-        ("ship-classification", "ship-mined.json", shipped.LISTED),
+        ("ship-classification", "ship-mined-140-", shipped.LISTED),
         "classification.safetensors",
     ]
 
@@ -150,11 +150,13 @@ def test_so_many_of_lunas_candidates_at_most(listed, clean_output):
 
 
 @pytest.mark.slow
-def test_a_process_of_its_own_mines_the_same():
-    series = series_of(VAL_STRIDE, held_out=False)[:1]
+def test_several_processes_mine_what_one_does_in_order(tmp_path):
+    series = series_of(VAL_STRIDE, held_out=False)[:2]
     alone = hard_negatives.mine(None, series, "cpu")
-    assert alone
+    assert {candidate.series_uid for candidate in alone} == set(series)
     assert hard_negatives.mine(None, series, "cpu", processes=2) == alone
+    with pytest.raises(UserError, match="there is no weights file"):
+        hard_negatives.mine(tmp_path / "none.state", series, "cpu", processes=2)
 
 
 def test_what_was_mined_is_kept_and_taken_from_the_file(tmp_path):

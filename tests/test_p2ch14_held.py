@@ -1,5 +1,9 @@
 """Chapter 14: examples held on the device are those of the datasets behind them."""
 
+import copy
+import itertools
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -12,7 +16,8 @@ from p2ch14.main_job import VAL_STRIDE
 from p2ch14.second_classifier import SMALL_CROP_IRC, SmallCropDataset
 from p2ch14.shipped.ball_targets import BallCrops, ball_truths_of
 from p2ch14.shipped.held import HeldBallCrops, HeldPatches, held_loader
-from p2ch14.shipped.trainings import BallTargetTrainingApp, SmallCropTrainingApp
+from p2ch14.shipped.trainings import BallTargetTrainingApp, HardNegativeTrainingApp, SmallCropTrainingApp
+from util.errors import UserError
 
 CPU = torch.device("cpu")
 
@@ -47,16 +52,51 @@ def test_a_held_crop_is_the_one_of_that_place_in_the_scan(crops, held):
 
 
 @pytest.mark.slow
-def test_every_other_held_crop_shows_a_nodule_and_the_others_lie_anywhere(held):
+def test_every_other_held_crop_shows_a_nodule_and_the_others_lie_elsewhere(crops, held):
     torch.manual_seed(2)
     slices, balls, *_ = held.__getitems__(range(63))
     assert slices.shape == (63, 7, 64, 64)
     assert balls.shape == (63, 1, 64, 64)
-    has_nodule = balls.flatten(1).any(dim=1)
-    assert has_nodule[0::2].all()
-    assert not has_nodule[1::2].all()
+    assert balls.flatten(1).any(dim=1)[0::2].all()
     again, *_ = held.__getitems__(range(63))
     assert not torch.equal(slices, again)
+    scan, place = held._places(2000)
+    odd = torch.cat([scan[:, None], place], dim=1)[1::2].tolist()
+    listed = {tuple(row) for row in held.background_g.tolist()}
+    assert 0.4 < np.mean([tuple(row) in listed for row in odd]) < 0.6
+    assert {row[0] for row in odd} == set(range(len(crops.series_list)))
+    assert all(0 <= index < size for row in odd for index, size in zip(row, held.hu_g.shape))
+
+
+@pytest.mark.slow
+def test_background_is_that_of_the_dataset(crops, held):
+    for row, candidate in zip(held.background_g.tolist(), crops.background_list):
+        uid = crops.series_list[row[0]]
+        assert uid == candidate.series_uid
+        assert tuple(row[1:]) == tuple(getCt(uid).geometry.xyz2irc(candidate.center_xyz))
+
+
+@pytest.mark.slow
+def test_without_candidates_background_lies_anywhere(crops):
+    bare = copy.copy(crops)
+    bare.background_list = []
+    slices, balls, *_ = HeldBallCrops(bare, CPU).__getitems__(range(8))
+    assert len(slices) == len(balls) == 8
+
+
+def test_what_cannot_be_held_is_a_sentence(crops, monkeypatch):
+    bare = copy.copy(crops)
+    bare.nodule_list = []
+    with pytest.raises(UserError, match="no nodules to learn from"):
+        HeldBallCrops(bare, CPU)
+    shapes = itertools.count(64)
+
+    def stored(uid):
+        return SimpleNamespace(geometry=SimpleNamespace(shape=(next(shapes), 64, 64)))
+
+    monkeypatch.setattr("p2ch14.shipped.held.open_stored", stored)
+    with pytest.raises(UserError, match="scans of one shape"):
+        HeldBallCrops(crops, CPU)
 
 
 @pytest.mark.slow
@@ -69,7 +109,10 @@ def test_held_patches_are_the_datasets_own_in_its_order(dataset_class):
     held = HeldPatches(dataset, CPU, at_once=3)
     assert len(held) == len(dataset) == 10
     held.shuffleSamples(torch.Generator().manual_seed(3))
-    batches = list(held_loader(held, 4))
+    app = SimpleNamespace(cli_args=SimpleNamespace(batch_size=4), rank=0, world_size=1)
+    batches = list(held_loader(app, held))
+    app.rank, app.world_size = 1, 2
+    assert [len(patches) for patches, *_ in held_loader(app, held)] == [2, 2, 1], "a share of each batch"
     assert [len(patches) for patches, *_ in batches] == [4, 4, 2]
     patches, labels = (torch.cat(parts) for parts in list(zip(*batches))[:2])
     wanted = dataset.__getitems__(range(10))
@@ -78,14 +121,22 @@ def test_held_patches_are_the_datasets_own_in_its_order(dataset_class):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("app_class", [BallTargetTrainingApp, SmallCropTrainingApp])
-def test_a_training_runs_on_held_examples(app_class, clean_output, monkeypatch, crops):
+@pytest.mark.parametrize(
+    ("app_class", "augmented", "balanced"),
+    [
+        (BallTargetTrainingApp, True, False),
+        (SmallCropTrainingApp, True, True),
+        (HardNegativeTrainingApp, False, False),
+    ],
+)
+def test_a_training_runs_on_held_examples(app_class, augmented, balanced, clean_output, monkeypatch, crops):
     monkeypatch.setattr("p2ch14.shipped.trainings.BallCrops", lambda *_, **__: crops)
     infos = [i for i in getCandidateInfoList() if i.series_uid in crops.series_list]
     infos = [i for i in infos if i.isNodule_bool] + [i for i in infos if not i.isNodule_bool][:20]
     monkeypatch.setattr("p2ch14.shipped.trainings.listed_for_training", lambda _: infos)
-    options = {"augmented": True, "val_every": 0, "device": "cpu", "held": True, "batch_size": 8}
-    if app_class is SmallCropTrainingApp:
-        options |= {"balanced": True, "epoch_samples": 24}
+    monkeypatch.setattr("p2ch14.shipped.trainings.mine", lambda *_: infos[:1])
+    options = {"augmented": augmented, "val_every": 0, "device": "cpu", "held": True, "batch_size": 8}
+    if app_class is not BallTargetTrainingApp:
+        options |= {"balanced": balanced, "epoch_samples": 24}
     history = app_class(**options).main()
     assert np.isfinite(history[0]["trn"]["loss/all"])

@@ -12,6 +12,7 @@ from p2ch14.main_job import THRESHOLD_SCANS, VAL_STRIDE
 from p2ch14.shipped.__main__ import LARGER, TUNING_SCANS, paced
 from p2ch14.shipped.patients import (
     KINDS,
+    MADE_AS,
     REPORTED_RICHNESS,
     REPORTED_SCANS,
     REPORTED_SEED,
@@ -76,14 +77,30 @@ def test_the_shipped_threshold_is_chosen_on_scans_of_its_own():
 
 
 def test_the_shipped_networks_meet_no_scan_but_their_own(tmp_path, monkeypatch):
-    (tmp_path / "luna").mkdir()
+    """Nor the same patients made in another way: their names are the same."""
+    made = []
+
+    def write_cohort(folder, *given, **named):
+        folder.mkdir()
+        made.append(folder)
+
     monkeypatch.setenv("COURSE_DATA", str(tmp_path))
-    monkeypatch.setattr(
-        "p2ch14.shipped.patients.scan_paths", lambda: {series_uid(SEED, n): None for n in range(SCANS)}
-    )
-    cohort(SCANS, SEED, RICHNESS)
+    monkeypatch.setattr("p2ch14.shipped.patients.write_cohort", write_cohort)
+    ours = (SCANS, SEED, RICHNESS, [True, False])
+    cohort(*ours)
+    cohort(*ours)
+    assert len(made) == 1
+    assert made[0] != tmp_path / "luna", "a cohort appears whole"
+    for others in (
+        (REPORTED_SCANS, REPORTED_SEED, REPORTED_RICHNESS),
+        (SCANS, SEED, RICHNESS + 1, [True, False]),
+        (SCANS, SEED, RICHNESS),
+    ):
+        with pytest.raises(UserError, match="set COURSE_DATA to a folder of its own"):
+            cohort(*others)
+    (tmp_path / "luna" / MADE_AS).unlink()
     with pytest.raises(UserError, match="set COURSE_DATA to a folder of its own"):
-        cohort(REPORTED_SCANS, REPORTED_SEED, REPORTED_RICHNESS)
+        cohort(*ours)
 
 
 def test_two_of_three_patients_are_varied_and_a_kind_has_its_own():

@@ -4,15 +4,16 @@
     COURSE_DATA=E COURSE_OUTPUT=O COURSE_CACHE=F python -m p2ch14.shipped --evaluate [--varied]    ten minutes
 
 The folders keep its patients apart from yours: 480 generated ones that no chapter uses, two thirds of them varied
-(`p2ch09.varied`). Four fifths of them train all networks; the others are for every choice that is made by looking.
+(`p2ch09.varied`). Four fifths of them train the networks, malignancy only the usual ones; the others are for choices.
 What is reported comes from 60 further patients, in folders of their own. Interrupted, it goes on where it was. A GPU
-holds all examples, for which it wants 80 GB, and sees 3 to 12 times as many. The malignancy network is weighed
-against the diameter afterwards, on cohorts of its own: `python -m p2ch14.malignancy --fit-size`, as
+holds all examples, for which it wants 80 GB, and sees 3 to 12 times as many, but for malignancy. That network is
+weighed against the diameter afterwards, on cohorts of its own: `python -m p2ch14.malignancy --fit-size`, as
 data/p2ch14/README.md says.
 """
 
 import argparse
 import os
+import zlib
 
 from p2ch10.dsets import getCt, scan_paths
 from p2ch10.store import fill_store
@@ -51,7 +52,7 @@ from util.runtime import get_device
 from util.util import enumerateWithEstimate
 
 TUNING_SCANS = 24  # of the held-out ones; enough to choose one number
-# From where on the U-Net's marks count; chosen on tuning scans, where it loses no nodule that lower ones find.
+# From where on the U-Net's marks count; chosen by looking at three scans, then seen to do on 29 (data/p2ch14/LOG.md).
 MASK_THRESHOLD = 0.98
 LISTED = 30_000  # of LUNA's candidates that are no nodules, at most
 MINED_SCANS, MINED_ON_GPU = 140, 240  # of the scans that train; more take longer than the training
@@ -84,14 +85,20 @@ def analysed(pipeline, series, what):
     ]
 
 
+def trained(app):
+    """The network of a training, which is carried on if it was interrupted."""
+    if app.first_epoch <= app.cli_args.epochs:
+        app.main()
+    return app.model
+
+
 def train_segmentation():
     """The U-Net with balls for targets."""
     recipe = paced(epochs=100, lr=0.003, more=12, samples=1600) | {"augmented": True}
     app = BallTargetTrainingApp.start_or_resume("ship-segmentation", **recipe)
-    app.main()
     save_with_settings(
         SHIPPED_SEGMENTATION,
-        app.model,
+        trained(app),
         grouping=OWN_GROUPING.grouping,
         mask_threshold=MASK_THRESHOLD,
     )
@@ -99,8 +106,10 @@ def train_segmentation():
 
 def examples_of_classifiers():
     """The options that both classifiers' trainings share: candidates and what the segmentation proposes."""
-    mined = output_root() / "p2ch14" / "ship-mined.json"
     scans = MINED_SCANS if get_device().type == "cpu" else MINED_ON_GPU
+    # What another U-Net proposed is another file.
+    of_unet = zlib.crc32(SHIPPED_SEGMENTATION.read_bytes())
+    mined = output_root() / "p2ch14" / f"ship-mined-{scans}-{of_unet:08x}.json"
     return {"balanced": True, "augmented": True, "listed": LISTED, "mined": str(mined), "mine_scans": scans}
 
 
@@ -108,16 +117,14 @@ def train_second():
     """The second classifier."""
     recipe = examples_of_classifiers() | paced(epochs=20, lr=0.002, more=10, epoch_samples=4000)
     app = SecondClassifierTrainingApp.start_or_resume("ship-second", **recipe)
-    app.main()
-    save_with_settings(SHIPPED / SECOND_CLASSIFIER, app.model, **OWN_SECOND)
+    save_with_settings(SHIPPED / SECOND_CLASSIFIER, trained(app), **OWN_SECOND)
 
 
 def train_first():
     """The first classifier."""
     recipe = examples_of_classifiers() | paced(epochs=30, lr=0.002, more=3, epoch_samples=4000)
     app = HardNegativeTrainingApp.start_or_resume("ship-classification", **recipe)
-    app.main()
-    save_with_settings(SHIPPED_CLASSIFIER, app.model, second_classifier=SECOND_CLASSIFIER)
+    save_with_settings(SHIPPED_CLASSIFIER, trained(app), second_classifier=SECOND_CLASSIFIER)
 
 
 def choose_threshold():
@@ -140,8 +147,7 @@ def train_malignancy():
     start = HardNegativeTrainingApp.latest_run("ship-classification") / "last.state"
     recipe |= {"finetune": str(start), "finetune_depth": 4}
     app = UsualMalignancyTrainingApp.start_or_resume("ship-malignancy", **recipe)
-    app.main()
-    save_with_settings(SHIPPED_MALIGNANCY, app.model)
+    save_with_settings(SHIPPED_MALIGNANCY, trained(app))
 
 
 def evaluate(is_varied):

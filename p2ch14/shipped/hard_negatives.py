@@ -18,15 +18,20 @@ import numpy as np
 import torch
 
 from p2ch10.dsets import CandidateInfoTuple, getCt
+from p2ch11.training import load_weights
+from p2ch13.lungs import Lungs
+from p2ch13.model import UNetWrapper
 from p2ch14.hits import lies_on
 from p2ch14.pipeline import NodulePipeline
 from p2ch14.scoring import irrelevant_findings, truth_by_series
+from p2ch14.weights import SHIPPED_SEGMENTATION, settings_of
 from util.files import atomic_path
 from util.processes import end_with_parent
 from util.util import enumerateWithEstimate
 
-# What the U-Net marks from here on is mined: more than it proposes later, and so more to learn from.
+# What the U-Net marks from here on is mined, if it does not propose more by itself: more to learn from.
 MINED_FROM = 0.9
+PROCESSES = 16  # at most: each holds the network
 AMBIGUOUS_MM = 3.0  # a centre that misses the nodule by less than this teaches neither
 
 
@@ -75,14 +80,16 @@ def mine(segmentation, series, device=None, processes=1) -> list[CandidateInfoTu
     segmentation: its weights, as for `NodulePipeline`, or None for the shipped ones. processes: a GPU is done with a
     scan long before one processor has grouped what it marked. They are started anew rather than forked, as CUDA asks.
     """
-    series = list(series)
+    series, segmentation = list(series), Path(segmentation or SHIPPED_SEGMENTATION)
     if processes == 1:
         _prepare(segmentation, device)
         results, pool = map(_proposed, series), None
     else:
+        load_weights(UNetWrapper(), segmentation)  # a bad file is a sentence here, and a broken pool there
+        torch.cuda.empty_cache()  # what a training before this has left
         context = multiprocessing.get_context("spawn")
         pool = ProcessPoolExecutor(
-            min(processes, max(len(series), 1)), context, _prepare_process, (segmentation, device)
+            min(processes, PROCESSES, max(len(series), 1)), context, _prepare_process, (segmentation, device)
         )
         results = pool.map(_proposed, series)
     try:
@@ -103,8 +110,9 @@ def _prepare_process(segmentation, device):
 
 
 def _prepare(segmentation, device):
+    threshold = min(MINED_FROM, settings_of(segmentation).mask_threshold)
     _mining.update(
-        pipeline=NodulePipeline(segmentation, device=device, mask_threshold=MINED_FROM),
+        pipeline=NodulePipeline(segmentation, device=device, mask_threshold=threshold),
         truth=truth_by_series(),
         irrelevant=irrelevant_findings(),
     )
@@ -112,7 +120,8 @@ def _prepare(segmentation, device):
 
 def _proposed(series_uid):
     pipeline, ct = _mining["pipeline"], getCt(series_uid)
-    findings = pipeline.group_segmentation_output(ct, pipeline.segment_ct(ct))
+    lungs = Lungs(ct.hu_a)
+    findings = pipeline.group_segmentation_output(ct, pipeline.segment_ct(ct, lungs), lungs)
     spared = _mining["irrelevant"].get(series_uid, ())
     return label_findings(findings, _mining["truth"][series_uid], series_uid, irrelevant=spared)
 

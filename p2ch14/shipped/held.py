@@ -2,7 +2,7 @@
 
 A GPU is through with a batch long before processors have cut and copied the next. So the scans, or the patches around
 all candidates, are brought there once, and every batch is gathered on the spot: the same examples as those of
-the datasets behind them, some ten times as fast. `--held` asks for it.
+the datasets behind them. `--held` asks for it.
 """
 
 from concurrent.futures import ThreadPoolExecutor
@@ -10,19 +10,21 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import torch
 from torch.nn.utils.rnn import pad_sequence
-from torch.utils.data import BatchSampler, DataLoader, Dataset, RandomSampler, SequentialSampler
+from torch.utils.data import DataLoader, Dataset, RandomSampler, SequentialSampler
 
 from p2ch10.ct import open_stored
 from p2ch10.dsets import getCandidateInfoDict
+from p2ch11.loaders import ShardedBatchSampler
 from p2ch13.dsets import is_annotated
 from p2ch14.shipped.ball_targets import BallCrops, reach_of
+from util.errors import UserError
 
 
-def held_loader(dataset, batch_size, shuffle=False) -> DataLoader:
-    """Batches of a dataset of this module, in its own order or in a new one each time."""
+def held_loader(app, dataset, shuffle=False) -> DataLoader:
+    """Batches of a dataset of this module for the training `app`, in its own order or in a new one each time."""
     generator = torch.Generator()
     sampler = RandomSampler(dataset, generator=generator) if shuffle else SequentialSampler(dataset)
-    batches = BatchSampler(sampler, batch_size, drop_last=False)
+    batches = ShardedBatchSampler(sampler, app.cli_args.batch_size, app.rank, app.world_size, is_even=True)
     return DataLoader(dataset, batch_sampler=batches, generator=generator, collate_fn=lambda batch: batch)
 
 
@@ -65,17 +67,31 @@ def _as_int16(items):
 class HeldBallCrops(Dataset):
     """`BallCrops` as batches on the device: (slices (N, 7, 64, 64) float32 HU, balls (N, 1, 64, 64) bool, (), ()).
 
-    crops: the dataset whose scans, nodules and background places these are; its scans must have the same shape.
-    Every other crop shows a nodule, the others background, as there. Random numbers are the device's.
+    crops: the dataset whose scans, nodules and background places these are. Every other crop shows a nodule, the
+    others background, as there. Random numbers are the device's. Raises `UserError` for scans of different shapes,
+    as generated patients never are: they are held as one block.
     """
 
     def __init__(self, crops: BallCrops, device):
-        self.samples, self.crop, self.around = crops.samples, crops.crop, crops.around
+        if len(crops) == 0:
+            raise UserError("there are no nodules to learn from; generate more scans, or change --val-stride")
+        self.samples, self.crop, self.around = len(crops), crops.crop, crops.around
         self.context = crops.contextSlices_count
         number = {uid: n for n, uid in enumerate(crops.series_list)}
         geometries = {uid: open_stored(uid).geometry for uid in number}
+        shapes = {geometry.shape for geometry in geometries.values()}
+        if len(shapes) > 1:
+            raise UserError(
+                f"--held wants scans of one shape, as generated patients have, and these have {len(shapes)}; "
+                "train without it"
+            )
+        self.hu_g = torch.empty(len(number), *shapes.pop(), dtype=torch.int16, device=device)
+
+        def hold(uid):
+            self.hu_g[number[uid]] = torch.from_numpy(open_stored(uid).whole()).to(device)
+
         with ThreadPoolExecutor() as pool:
-            self.hu_g = torch.stack(list(pool.map(lambda uid: _voxels_of(uid, device), number)))
+            list(pool.map(hold, number))
         balls = [_balls_of(uid, geometry) for uid, geometry in geometries.items()]
         # (scans, most nodules, 6): centre and reach in voxels. A reach of 0 fills the rows up, and holds no voxel.
         self.balls_g = pad_sequence(balls, batch_first=True).to(device)
@@ -86,7 +102,7 @@ class HeldBallCrops(Dataset):
             (number[c.series_uid], *geometries[c.series_uid].xyz2irc(c.center_xyz))
             for c in crops.background_list
         ]
-        self.background_g = torch.tensor(places, device=device)
+        self.background_g = torch.tensor(places, dtype=torch.long, device=device).reshape(-1, 4)
 
     def __len__(self):
         return self.samples
@@ -111,9 +127,10 @@ class HeldBallCrops(Dataset):
         high_g = torch.minimum((center_g + reach_g).floor().long(), edge_g - 1) + 1
         index_g = low_g[:, 0] + self._pick(half, high_g[:, 0] - low_g[:, 0])
         middle_g = torch.stack([index_g, *((low_g + high_g) // 2)[:, 1:].T], dim=1)
-        listed_g = self.background_g[self._pick(half, len(self.background_g))]
-        anywhere_g = torch.stack([self._pick(half, size) for size in self.hu_g.shape], dim=1)
-        elsewhere_g = torch.where(self._pick(half, 2)[:, None] == 1, listed_g, anywhere_g)
+        elsewhere_g = torch.stack([self._pick(half, size) for size in self.hu_g.shape], dim=1)
+        if len(self.background_g):
+            listed_g = self.background_g[self._pick(half, len(self.background_g))]
+            elsewhere_g = torch.where(self._pick(half, 2)[:, None] == 1, listed_g, elsewhere_g)
         scans_g = torch.stack([scan_g, elsewhere_g[:, 0]], dim=1).flatten()[:count]
         return scans_g, torch.stack([middle_g, elsewhere_g[:, 1:]], dim=1).flatten(0, 1)[:count]
 
@@ -150,10 +167,6 @@ class HeldBallCrops(Dataset):
             away(0, slice_g[:, None])[..., None] + away(1, rows_g)[..., None] + away(2, columns_g)[:, :, None]
         )
         return crop_g.float(), (far_g <= 1).any(dim=1, keepdim=True)
-
-
-def _voxels_of(series_uid, device):
-    return torch.from_numpy(open_stored(series_uid).whole()).to(device)
 
 
 def _balls_of(series_uid, geometry):

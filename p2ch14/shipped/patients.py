@@ -1,13 +1,16 @@
 """The patients that the shipped networks are trained and measured on: none of them is in a chapter."""
 
+import json
+
 from p2ch09.phantom import series_uid, write_cohort
-from p2ch10.dsets import scan_paths
 from util.errors import UserError
+from util.files import atomic_path
 from util.paths import data_root, shown
 
 RICHNESS, REPORTED_RICHNESS = 6, 3  # LUNA16 scans' nodules in each patient
 SCANS, SEED = 480, 100
 REPORTED_SCANS, REPORTED_SEED = 60, 780
+MADE_AS = "made_as.json"  # beside the lists: how the patients were made
 KINDS = ("usual", "varied")  # as the chapters' patients, and those of `p2ch09.varied`
 
 
@@ -24,12 +27,17 @@ def patients_of(kind) -> set[str]:
 def cohort(scans, seed, richness, is_varied=False):
     """See that the data folder holds these patients and no others; make them if there are none.
 
-    is_varied: as for `write_cohort`. Raises `UserError` for a folder with other scans.
+    richness, is_varied: as for `write_cohort`. Raises `UserError` for a folder with other scans, or with patients of
+    the same names that were made in another way.
     """
     folder = data_root() / "luna"
+    made_as = {"scans": scans, "seed": seed, "richness": richness, "is_varied": is_varied}
     if not folder.exists():
-        write_cohort(folder, scans, seed, richness=richness, is_varied=is_varied)
-    if set(scan_paths()) != {series_uid(seed, number) for number in range(scans)}:
+        with atomic_path(folder) as unfinished:
+            write_cohort(unfinished, scans, seed, richness=richness, is_varied=is_varied)
+            (unfinished / MADE_AS).write_text(json.dumps(made_as), encoding="utf-8")
+    note = folder / MADE_AS
+    if not note.is_file() or json.loads(note.read_text(encoding="utf-8")) != made_as:
         raise UserError(
             f"{shown(folder)} holds other scans than the {scans} generated patients that this needs; "
             "set COURSE_DATA to a folder of its own"

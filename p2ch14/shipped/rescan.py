@@ -14,7 +14,10 @@ SPARED = 0.4  # of the crops get no added blur
 
 
 def rescanned(batch, generator=None):
-    """A random variant of each crop of `batch` (N, 1, D, H, W) in HU: other blur, gain and offset; same shape."""
+    """A random variant of each crop of `batch` (N, 1, D, H, W) in HU: other blur, gain and offset; same shape.
+
+    In a training under autocast HU are rounded to bfloat16's 8 bits, by up to 4 HU: a fraction of a scan's noise.
+    """
     count = len(batch)
     dtype = {"dtype": batch.dtype, "device": batch.device}
     share = torch.rand(3, count, generator=generator, **dtype)

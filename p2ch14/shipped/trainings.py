@@ -65,7 +65,7 @@ class BallTargetTrainingApp(SegmentationTrainingApp):
         args = self.cli_args
         dataset = BallCrops(args.val_stride, False, samples=args.samples)
         if args.held:
-            return held_loader(HeldBallCrops(dataset, self.device), args.batch_size)
+            return held_loader(self, HeldBallCrops(dataset, self.device))
         return self.make_loader(dataset, shuffle=True)
 
     def initValDl(self):
@@ -97,8 +97,8 @@ class CandidateTrainingApp(LunaTrainingApp):
         add_held_argument(parser)
 
     def with_patches(self, dataset, crop_irc):
-        """`dataset`; where its crops of `crop_irc` are augmented, with what an augmentation may turn in."""
-        if self.strengths.moves:
+        """`dataset`; where its crops of `crop_irc` are augmented or held, with what an augmentation may turn in."""
+        if self.strengths.moves or self.cli_args.held:
             dataset.patch_irc, self.crop_irc = self.strengths.patch(crop_irc), crop_irc
         return dataset
 
@@ -109,7 +109,7 @@ class CandidateTrainingApp(LunaTrainingApp):
         dataset = with_nodules(dataset, "training")
         dataset.least_length = args.epoch_samples
         held = HeldPatches(dataset, self.device, args.num_workers)
-        return held_loader(held, args.batch_size, shuffle=not args.balanced)
+        return held_loader(self, held, shuffle=not args.balanced)
 
 
 class HardNegativeTrainingApp(CandidateTrainingApp):
@@ -144,11 +144,14 @@ class HardNegativeTrainingApp(CandidateTrainingApp):
         return load_weights(model, self.cli_args.start) if self.cli_args.start else model
 
     def initTrainDl(self):
-        candidates = kept(self.cli_args.hard, self.examples)
-        if self.cli_args.patients != "all":
-            theirs = patients_of(self.cli_args.patients)
-            candidates = [candidate for candidate in candidates if candidate.series_uid in theirs]
-        return self.make_train_loader(self.dataset_of(candidates))
+        return self.make_train_loader(self.dataset_of(self.of_asked(kept(self.cli_args.hard, self.examples))))
+
+    def of_asked(self, candidates):
+        """Those of the kind of patients that `--patients` names."""
+        if self.cli_args.patients == "all":
+            return candidates
+        theirs = patients_of(self.cli_args.patients)
+        return [candidate for candidate in candidates if candidate.series_uid in theirs]
 
     def dataset_of(self, candidates):
         """The dataset of these candidates; a variant may see them in another way."""
@@ -172,7 +175,7 @@ class HardNegativeTrainingApp(CandidateTrainingApp):
             )
         positive = sum(candidate.isNodule_bool for candidate in mined)
         self.say(f"mined {len(mined)} candidates, {positive} of them nodules")
-        listed = listed_for_training(args.val_stride)
+        mined, listed = self.of_asked(mined), self.of_asked(listed_for_training(args.val_stride))
         nodules = [c for c in listed + mined if c.isNodule_bool]
         others = [c for c in listed if not c.isNodule_bool]
         if args.listed:
