@@ -102,7 +102,7 @@ class Analyst:
         try:
             ct = load_scan(path)
             result = self.pipeline.analyse(ct, shown(path))
-            nodules = result.nodules(threshold)
+            nodules = result.listed(threshold)
             row |= {
                 "series_uid": result.series_uid, "seconds": round(result.seconds, 2),
                 "candidates": len(result.findings), "nodules": len(nodules),

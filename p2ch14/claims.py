@@ -46,9 +46,9 @@ CLAIMS = [
         [{"farthest": 0.3}, {"eroded": []}],
     ),
     Claim(
-        "Splitting proposes three quarters more candidates, and hits nodules that the erosion loses.",
+        "Splitting proposes half as many candidates again, and hits nodules that the erosion loses.",
         lambda v: (
-            1.6 < sum(map(len, v["groups"]["split"])) / sum(map(len, v["groups"]["erode"])) < 1.9
+            1.4 < sum(map(len, v["groups"]["split"])) / sum(map(len, v["groups"]["erode"])) < 1.7
             and any(
                 split and not erode
                 for split, erode in zip(v["grouped_hits"]["split"], v["grouped_hits"]["erode"])
@@ -59,7 +59,7 @@ CLAIMS = [
     ),
     Claim(
         "Half, and not one as first planned, because of a look at the one real scan",
-        lambda v: 0.8 < v["threshold"] < 0.9,
+        lambda v: 0.75 < v["threshold"] < 0.85,
         [{"threshold": 0.6045}],
     ),
     Claim(
@@ -104,9 +104,9 @@ CLAIMS = [
         [{"rejected": 100, "false_positives": 50}],
     ),
     Claim(
-        "More than twice as many. Neither number is wrong",
-        lambda v: v["plain_false"] > 2 * v["false_positives"],
-        [{"plain_false": 10, "false_positives": 9}],
+        "Several times as many. Neither number is wrong",
+        lambda v: v["plain_false"] > 3 * v["false_positives"],
+        [{"plain_false": 10, "false_positives": 5}],
     ),
     Claim(
         "with another dozen of patients, the curve might as well lie anywhere in it",
@@ -123,27 +123,39 @@ CLAIMS = [
         [{"paired_high": 0.4, "paired_low": 0.1}, {"paired_low": -0.01}],
     ),
     Claim(
-        "On generated scans the pipeline finds nine nodules in ten at any rate; on real ones, at up to one false "
-        "positive per scan, six in ten, and at eight nearly nine.",
+        "On generated scans the pipeline finds six nodules in seven at the strictest rate, and nearly all of them at "
+        "four false positives per scan; on real ones two in three at the strictest, and more than nine in ten from "
+        "four on.",
         lambda v: (
-            min(v["generated_at"]) >= 0.88
-            and v["real"]["fp_rates"][:3] == [0.25, 0.5, 1]
-            and all(0.58 < s < 0.65 for s in v["real"]["sensitivities"][:3])
-            and 0.85 < v["real"]["sensitivities"][-1] < 0.9
+            0.8 < v["generated_at"][0] < 0.92
+            and v["generated_at"][4] > 0.95
+            and v["real"]["fp_rates"] == [0.25, 0.5, 1, 2, 4, 8]
+            and 0.62 < v["real"]["sensitivities"][0] < 0.7
+            and min(v["real"]["sensitivities"][4:]) > 0.9
         ),
-        [{"generated_at": np.array([0.8, 0.9])}],
+        [{"generated_at": np.array([0.7, 0.8, 0.9, 0.9, 0.9, 0.9])}, {"generated_at": np.ones(6)}],
     ),
     Claim(
-        "Solid nodules are all found but one; of the other kinds a part is missing, most of those between ground glass "
-        "and part solid",
+        "Solid nodules are all found; of the others a part of the ground glass is missing, and some of the largest.",
         lambda v: (
-            np.subtract(*v["real"]["by_texture"]["solid"]) == -1
+            np.subtract(*v["real"]["by_texture"]["solid"]) == 0
             and min(v["real"]["by_texture"], key=lambda kind: np.divide(*v["real"]["by_texture"][kind]))
-            == "between, 2"
+            == "ground glass"
+            and np.subtract(*v["real"]["by_diameter_mm"]["20 mm or more"]) < 0
         ),
         [
-            {"real": {"by_texture": {"solid": [32, 33], "ground glass": [5, 11], "between, 2": [6, 7]}}},
-            {"real": {"by_texture": {"solid": [28, 33], "ground glass": [8, 11], "between, 2": [4, 7]}}},
+            {
+                "real": {
+                    "by_texture": {"solid": [33, 33], "ground glass": [8, 11]},
+                    "by_diameter_mm": {"20 mm or more": [12, 12]},
+                }
+            },
+            {
+                "real": {
+                    "by_texture": {"solid": [32, 33], "ground glass": [8, 11]},
+                    "by_diameter_mm": {"20 mm or more": [10, 12]},
+                }
+            },
         ],
     ),
     Claim(
@@ -216,14 +228,14 @@ CLAIMS = [
         [{"best_on_validation": np.array([0.55])}, {"best_on_test": np.array([0.6])}],
     ),
     Claim(
-        "On these scans the views gain a point, at the edge of what twelve scans can tell.",
-        lambda v: v["view_low"] > -0.02 and 0.02 < v["view_high"] < 0.07,
-        [{"view_low": -0.03, "view_high": 0.03}, {"view_low": -0.01, "view_high": 0.01}],
+        "On these scans the views cost about three points.",
+        lambda v: 0 < v["cpm"](v["one_look_judged"]) - v["cpm"](v["pipeline_judged"]) < 0.06,
+        [{"one_look_judged": [([], [1.0])] * 12 + [([1.0], [2.0])]}],
     ),
     Claim(
-        "For half of the suspects the views change the probability by 0.06 or more, for some by half.",
-        lambda v: 0.04 < np.median(v["probability_moves"]) < 0.1 and v["probability_moves"].max() > 0.45,
-        [{"probability_moves": np.array([0.2, 0.3])}, {"probability_moves": np.array([0.01, 0.02])}],
+        "For half of the suspects the views change the probability by 0.02 or more, for some by half.",
+        lambda v: 0.01 < np.median(v["probability_moves"]) < 0.05 and v["probability_moves"].max() > 0.45,
+        [{"probability_moves": np.array([0.02, 0.03])}, {"probability_moves": np.array([0.2, 0.6])}],
     ),
     Claim(
         "it is a few scattered pixels, and the U-Net learns that ground glass is not worth marking",
@@ -236,11 +248,14 @@ CLAIMS = [
         [{"clear": []}],
     ),
     Claim(
-        "Whatever it is shown, the last layer comes out within two points of where generated examples alone bring it, "
-        "and below the shipped one",
+        "Fine-tuning on generated examples alone costs a few points. Real nodules among them win some of that back, "
+        "and none of the rows comes out above the shipped layer",
         lambda v: (
-            all(abs(v["few_means"][n].mean() - v["few_means"][0].mean()) < 0.02 for n in (4, 16, 52))
-            and all(v["few_means"][n].mean() < v["few_means"][None].mean() for n in (0, 4, 16, 52))
+            v["few_means"][0].mean() < v["few_means"][None].mean() - 0.01
+            and all(
+                v["few_means"][0].mean() < v["few_means"][n].mean() < v["few_means"][None].mean()
+                for n in (4, 16, 52)
+            )
         ),
         [
             {

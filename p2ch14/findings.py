@@ -67,6 +67,24 @@ class ScanResult:
         """The findings with at least this probability."""
         return [finding for finding in self.findings if finding.probability >= threshold]
 
+    def listed(self, threshold=0.5) -> list[Finding]:
+        """`nodules` as a reader wants to see them, each once: a mark inside a surer one is the same thing.
+
+        Inside is nearer than its radius. Places that were given and not found are all listed. Scoring takes `nodules`:
+        by LUNA16's rules further marks on a nodule cost nothing, and now and then the less sure one has the better
+        centre.
+        """
+        kept = []
+        for nodule in self.nodules(threshold):
+            inside = (
+                math.dist(nodule.center_xyz, other.center_xyz) < other.diameter_mm / 2
+                for other in kept
+                if other.axes_mm is not None
+            )
+            if nodule.axes_mm is None or not any(inside):
+                kept.append(nodule)
+        return kept
+
     def without_voxels(self):
         """The same result; of many scans, the findings' voxels and the lungs would fill the memory."""
         self.lungs = None
@@ -93,7 +111,7 @@ def without_repeats(findings) -> list[Finding]:
 
 def print_result(result: ScanResult, threshold):
     """One line for the scan, one for each warning and one for each nodule, to standard output."""
-    nodules = result.nodules(threshold)
+    nodules = result.listed(threshold)
     print(f"{result.path}: {len(result.findings)} candidates, {len(nodules)} nodules, {result.seconds:.1f} s")
     for warning in result.warnings:
         print(f"  warning: {warning}")
@@ -123,7 +141,7 @@ def write_json(path, results, threshold):
                     "malignancy": None if nodule.malignancy is None else round(nodule.malignancy, 5),
                     "axes_mm": None if nodule.axes_mm is None else [round(mm, 2) for mm in nodule.axes_mm],
                 }
-                for nodule in result.nodules(threshold)
+                for nodule in result.listed(threshold)
             ],
         }
         for result in results

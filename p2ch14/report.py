@@ -19,7 +19,7 @@ TEMPLATES = jinja2.Environment(
 
 def scan_section(ct, result, threshold, truth=""):
     """What the report says of one scan: a dict for the template. Pictures are drawn now, so `ct` can go."""
-    nodules = result.nodules(threshold)
+    nodules = result.listed(threshold)
     return {
         "path": result.path,
         "series_uid": result.series_uid,

@@ -20,7 +20,7 @@ from p2ch11.model import LunaModel
 from p2ch13.lungs import Lungs
 from p2ch13.model import UNetWrapper
 from p2ch14 import nodule_analysis, pipeline
-from p2ch14.findings import Finding, without_repeats, write_mask
+from p2ch14.findings import Finding, ScanResult, without_repeats, write_mask
 from p2ch14.grouping import BEYOND_MM, SAME_MM, beside_lungs, group_voxels
 from p2ch14.pipeline import NodulePipeline
 from p2ch14.weights import change_settings, save_with_settings, settings_of
@@ -212,6 +212,19 @@ def test_marks_on_one_nodule_become_one_finding():
     # A small finding inside a large one may be a nodule of its own on a vessel: it stays.
     assert without_repeats([large, within, beside, small_inside]) == [large, beside, small_inside]
     assert without_repeats([]) == []
+
+
+def test_a_report_lists_a_mark_inside_a_surer_one_once():
+    def at(x, diameter_mm, probability, axes_mm=(9.0, 9.0)):
+        logit = float(np.log(probability / (1 - probability)))
+        return Finding((0, 0, 0), (float(x), 0.0, 0.0), diameter_mm, logit, axes_mm=axes_mm)
+
+    large, repeat, beside, doubtful = at(0, 20, 0.9), at(9.9, 24, 0.8), at(10, 6, 0.7), at(60, 6, 0.4)
+    result = ScanResult("1.2", "", 0.0, [large, repeat, beside, doubtful])
+    assert result.listed(0.5) == [large, beside]
+    assert result.nodules(0.5) == [large, repeat, beside], "scoring sees all marks"
+    given = [at(0, None, 0.9, None), at(1, 8, 0.8, None)]
+    assert ScanResult("1.2", "", 0.0, given).listed(0.5) == given
 
 
 def oblique_scan(path, angle=20):

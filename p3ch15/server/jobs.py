@@ -214,7 +214,7 @@ class ScanJobs:
         write_report(self.path(job, "report.html"), [scan_section(ct, result, threshold)])
         write_json(self.path(job, "findings.json"), [result], threshold)
         job.scan, job.warnings = describe(ct), list(result.warnings)
-        job.findings = [place(ct, job.scan, nodule) for nodule in result.nodules(threshold)]
+        job.findings = [place(ct, job.scan, nodule) for nodule in result.listed(threshold)]
         if said["dicom"] and job.findings:
             self._write_segmentation(job, said["dicom"], result.nodules(threshold))
 
