@@ -58,7 +58,7 @@ CLAIMS = [
         [{"grouped_hits": {"split": [True], "erode": [True]}}, {"groups": {"split": [[1]], "erode": [[1]]}}],
     ),
     Claim(
-        "Half, and not one as first planned, because of a look at the one real scan",
+        "Half, and not one as first planned, because of a look, with earlier networks, at the one real scan",
         lambda v: 0.75 < v["threshold"] < 0.85,
         [{"threshold": 0.6045}],
     ),
