@@ -62,9 +62,6 @@ class PlainPipeline(NodulePipeline):
         finally:
             grouping.centers_of_mass = fast
 
-    def _each(self, work, items):
-        return map(work, items)
-
     @torch.inference_mode()
     def _logits(self, model, crops_t):
         both = [model(crop_t[None].to(self.device))[0][0].cpu() for crop_t in crops_t]

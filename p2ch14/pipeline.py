@@ -27,7 +27,7 @@ from p2ch14.weights import (
     load_malignancy,
     settings_of,
 )
-from util.runtime import get_device, give_back_freed_memory, has_fast_bfloat16, on_each_core
+from util.runtime import get_device, give_back_freed_memory, has_fast_bfloat16
 from util.util import enumerateWithEstimate
 
 # The second classifier is asked about candidates from this probability of the first on; the others are rejected
@@ -91,10 +91,6 @@ class NodulePipeline:
 
     def _placed(self, model, memory_format):
         return model.to(self.device).to(memory_format=memory_format).eval()
-
-    def _each(self, work, items):
-        """work(item) for each of `items`, in their order. Small batches are fastest with a core to themselves."""
-        return on_each_core(work, items, self.device)
 
     def _batch_size(self, cpu, gpu):
         """A CPU wants what its cache holds, a GPU enough to keep it busy."""
@@ -193,12 +189,8 @@ class NodulePipeline:
         Chapter 14, "Competition results": the ensemble.
         """
         logits = self.logits_of(self.second_model, ct, suspects, SMALL_CROP_IRC)
-
-        def viewed(suspect):
-            return mean_logit(self.second_logits_in_views(ct, *suspect))
-
-        means = self._each(viewed, zip(suspects, logits))
-        for finding, logit in zip(suspects, means):
+        for finding, logit in zip(suspects, logits):
+            logit = mean_logit(self.second_logits_in_views(ct, finding, logit))
             finding.logit = float(ensemble(finding.logit, logit, self.second_settings.share))
 
     def second_logits_in_views(self, ct, finding, logit) -> np.ndarray:
@@ -226,16 +218,13 @@ class NodulePipeline:
 
         crop_irc: None for crops of the scan's own voxels, else the size of resampled ones.
         """
+        logits = [np.empty(0, np.float32)]
         starts = range(0, len(findings), self.batch_size)
-        parts = [findings[start : start + self.batch_size] for start in starts]
-
-        def judged(part):
+        for _, start in enumerateWithEstimate(starts, "classification"):
+            part = findings[start : start + self.batch_size]
             crops_t = torch.stack([crop_of(ct, finding, crop_irc) for finding in part])
-            return self._logits(model, crops_t[:, None])
-
-        results = self._each(judged, parts)
-        counted = enumerateWithEstimate(results, "classification", iter_len=len(parts))
-        return np.concatenate([np.empty(0, np.float32), *(logits for _, logits in counted)])
+            logits.append(self._logits(model, crops_t[:, None]))
+        return np.concatenate(logits)
 
     @torch.inference_mode()
     def _logits(self, model, crops_t):

@@ -40,6 +40,7 @@ FOLDS, DRAWS = 5, 10
 GENERATED = (400, 2000)  # generated nodules and others that keep the network from forgetting
 STAY = 0.01  # how strongly the head is held to where it was
 VAL_STRIDE = 5
+SIZES_MM = (6, 8, 12, 20)  # where groups of sizes begin
 LEAST_MM = 6.0  # a mark on a smaller nodule may be 3 mm off
 
 
@@ -93,11 +94,26 @@ def false_candidates(pipeline, folder) -> tuple[list[tuple], int]:
     return false, len(paths)
 
 
-def sensitivities(nodules, false, scans) -> list[float]:
-    """Share of `nodules` (scores) above what leaves each of `RATES` of the `false` ones per scan."""
+def sensitivities(nodules, false, scans, weights=None) -> list[float]:
+    """Share of `nodules` (scores) above what leaves each of `RATES` of the `false` ones per scan.
+
+    weights: how much each nodule counts; by default all the same.
+    """
     false = np.sort(false)[::-1]
     cuts = [false[int(rate * scans)] if int(rate * scans) < len(false) else -math.inf for rate in RATES]
-    return [float(np.mean(np.asarray(nodules) > cut)) for cut in cuts]
+    return [float(np.average(np.asarray(nodules) > cut, weights=weights)) for cut in cuts]
+
+
+def weights_by_size(diameters_mm, listed_mm) -> np.ndarray:
+    """What each nodule counts for the groups of `SIZES_MM` to have the shares that they have in a list.
+
+    diameters_mm: of the nodules; listed_mm: of the list's. A group without a nodule stays without one.
+    """
+    group, listed = (np.digitize(sizes, SIZES_MM) for sizes in (diameters_mm, listed_mm))
+    shares = np.bincount(listed, minlength=len(SIZES_MM) + 1) / np.bincount(
+        group, minlength=len(SIZES_MM) + 1
+    ).clip(min=1)
+    return shares[group]
 
 
 @torch.inference_mode()
@@ -165,8 +181,11 @@ def generated_examples(seed=0) -> tuple[list, torch.Tensor]:
     return chosen, torch.tensor([c.isNodule_bool for c in chosen])
 
 
-def print_standing(pipeline, cubes, false, scans):
-    """The whole pipeline's judgement of the nodules, where they are marked, against the false candidates."""
+def print_standing(pipeline, cubes, false, scans, listed_mm):
+    """The whole pipeline's judgement of the nodules, where they are marked, against the false candidates.
+
+    listed_mm: the diameters of LUNA16's nodules, most of which are smaller.
+    """
     nodules = np.array([pipeline.classify_points(c["ct"], [c["finding"]]).findings[0].logit for c in cubes])
     beside = sorted((finding.logit for _, finding in false), reverse=True)
     means = [np.mean(sensitivities(nodules, part, scans)) for part in (beside, beside[1:])]
@@ -175,6 +194,13 @@ def print_standing(pipeline, cubes, false, scans):
         f"mean sensitivity at 1/4 to 8 false positives per scan: {means[0]:.3f}; {means[1]:.3f} without the"
     )
     print(f"   surest mistake, {surest.diameter_mm:.1f} mm, probability {surest.probability:.4f}")
+    sizes = np.array([float(cube["diameter_mm"]) for cube in cubes])
+    weights = weights_by_size(sizes, listed_mm)
+    if weights.any():
+        by_size = np.mean(sensitivities(nodules, beside, scans, weights))
+        small, of_list = (f"{np.mean(some < SIZES_MM[0]):.0%}" for some in (sizes, listed_mm))
+        print(f"   {by_size:.3f} if sizes had the shares that they have in LUNA16's list;")
+        print(f"   below {SIZES_MM[0]} mm are {of_list} there, and {small} here")
     cut = beside[min(4 * scans, len(beside) - 1)]
     for texture in sorted({cube["texture"] for cube in cubes}):
         found = [logit > cut for logit, cube in zip(nodules, cubes) if cube["texture"] == texture]
@@ -247,7 +273,8 @@ def main(arguments=None):
     print(f"{len(false)} candidates beside nodules in whole scans: {scans}")
     if not false:
         raise UserError("without candidates beside nodules there are no false positives to count")
-    print_standing(pipeline, cubes, false, scans)
+    listed = read_table(options.folder / "luna" / "annotations.csv", "diameter_mm").values()
+    print_standing(pipeline, cubes, false, scans, np.array([row[3] for rows in listed for row in rows]))
     if not (options.few or options.write):
         return
     print("the second classifier alone, in all mirrors, its last layer fine-tuned:")

@@ -1,6 +1,5 @@
 """Chapter 14: the segmentation's own proposals as examples for the classifier."""
 
-import math
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -40,9 +39,13 @@ def test_labels_agree_with_the_obvious_way(centers, truths):
     mined = label_findings([sized(center, 5.0) for center in centers], nodules, "1.2")
     wanted = []
     for center in centers:
-        beyond = min((math.dist(center, n.center_xyz) - n.diameter_mm / 2 for n in nodules), default=math.inf)
-        if beyond < 0 or beyond > 3:
-            wanted.append((beyond < 0, center))
+        # Squares of halves are exact: at a radius, and at three millimetres beyond it, a centre is outside.
+        apart = [
+            (sum((a - b) ** 2 for a, b in zip(center, n.center_xyz)), n.diameter_mm / 2) for n in nodules
+        ]
+        is_inside = any(square < radius**2 for square, radius in apart)
+        if is_inside or all(square >= (radius + 3) ** 2 for square, radius in apart):
+            wanted.append((is_inside, center))
     assert [(c.isNodule_bool, c.center_xyz) for c in mined] == wanted
     assert not any(c.hasAnnotation_bool for c in mined)
 
@@ -121,7 +124,7 @@ def test_a_unet_that_proposes_nothing_is_a_sentence(listed, clean_output, monkey
         HardNegativeTrainingApp(["--balanced", "--device", "cpu"]).initTrainDl()
 
 
-def test_every_network_of_the_command_is_trained_and_kept(listed, clean_output, monkeypatch):
+def test_both_classifiers_of_the_command_are_trained_and_kept(listed, clean_output, monkeypatch):
     trained = []
 
     def main(app):

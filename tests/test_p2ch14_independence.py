@@ -19,6 +19,7 @@ from p2ch14.shipped.patients import (
     RICHNESS,
     SCANS,
     SEED,
+    VARIED_SEED,
     cohort,
     patients_of,
 )
@@ -71,8 +72,8 @@ def test_the_shipped_threshold_is_chosen_on_scans_of_its_own():
     made = patients_of("all")
     tuning = [uid for uid in sorted(patients_of("usual")) if is_held_out(uid, VAL_STRIDE)][:TUNING_SCANS]
     assert len(tuning) == TUNING_SCANS
-    report = {series_uid(REPORTED_SEED, number) for number in range(REPORTED_SCANS)}
-    assert len(report) == REPORTED_SCANS >= 30
+    report = {series_uid(seed, n) for seed in (REPORTED_SEED, VARIED_SEED) for n in range(REPORTED_SCANS)}
+    assert len(report) == 2 * REPORTED_SCANS >= 60
     assert not report & made
 
 
@@ -85,7 +86,9 @@ def test_the_shipped_networks_meet_no_scan_but_their_own(tmp_path, monkeypatch):
         made.append(folder)
 
     monkeypatch.setenv("COURSE_DATA", str(tmp_path))
+    there = {series_uid(SEED, number) for number in range(SCANS)}
     monkeypatch.setattr("p2ch14.shipped.patients.write_cohort", write_cohort)
+    monkeypatch.setattr("p2ch14.shipped.patients.scan_paths", lambda: dict.fromkeys(there))
     ours = (SCANS, SEED, RICHNESS, [True, False])
     cohort(*ours)
     cohort(*ours)
@@ -98,6 +101,10 @@ def test_the_shipped_networks_meet_no_scan_but_their_own(tmp_path, monkeypatch):
     ):
         with pytest.raises(UserError, match="set COURSE_DATA to a folder of its own"):
             cohort(*others)
+    there.add("1.2.3")
+    with pytest.raises(UserError, match="set COURSE_DATA to a folder of its own"):
+        cohort(*ours)
+    there.remove("1.2.3")
     (tmp_path / "luna" / MADE_AS).unlink()
     with pytest.raises(UserError, match="set COURSE_DATA to a folder of its own"):
         cohort(*ours)
@@ -116,7 +123,7 @@ def test_a_gpu_sees_more_examples_by_the_same_recipe(device, times, monkeypatch)
     options = paced(epochs=30, lr=0.002, more=3, epoch_samples=4000)
     assert options["epochs"] * options["epoch_samples"] == times * 30 * 4000
     assert options["batch_size"] == (16 if device == "cpu" else 16 * LARGER)
-    assert ("num_workers" in options) == ("held" in options) == (device != "cpu")
+    assert bool(options["num_workers"]) == ("held" in options) == (device != "cpu")
     assert options["one_cycle"]
 
 

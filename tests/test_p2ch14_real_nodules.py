@@ -12,7 +12,7 @@ import torch
 from p2ch09.phantom import index_of, make_patient, write_scan
 from p2ch12.augment import ALL
 from p2ch14 import real_nodules, resampling
-from p2ch14.real_nodules import fitted_head, head_of, sensitivities
+from p2ch14.real_nodules import fitted_head, head_of, sensitivities, weights_by_size
 from p2ch14.resampling import SPACING_IRC, resampled_candidate, resampled_patch
 from p2ch14.second_classifier import SMALL_CROP_IRC, SecondClassifier
 from p2ch14.shipped.rescan import rescanned
@@ -24,6 +24,17 @@ def test_sensitivities_by_hand():
     nodules = [10.0, 8.0, 4.5, 2.5, 0.5]
     # 1/4 of two scans: none may be above the cut but the nodules; 1 per scan: two may; 4 per scan: all.
     assert sensitivities(nodules, false, 2) == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0, 1.0])
+
+
+def test_sizes_weigh_as_in_the_list():
+    sizes = [5.0, 7.0, 7.5, 25.0]
+    weights = weights_by_size(sizes, [4.0, 5.9, 6.0, 6.5, 30.0, 9.0])
+    # Two of the list below 6 mm, two from 6 to 8, one from 20 on; nothing here stands for its one of 9 mm.
+    assert weights == pytest.approx([2, 1, 1, 1])
+    scores = np.array([4.0, 3.0, 2.0, 1.0])
+    at = sensitivities(scores, [3.5], 1, weights)
+    assert at == pytest.approx([2 / 5, 2 / 5, 1, 1, 1, 1])
+    assert not weights_by_size(sizes, []).any()
 
 
 def test_a_fitted_head_learns_what_is_separable_and_else_stays():

@@ -1,6 +1,6 @@
 """Trains and measures the networks that the course ships in data/p2ch14.
 
-    COURSE_DATA=D COURSE_OUTPUT=O COURSE_CACHE=C python -m p2ch14.shipped    half an hour on a GPU, else some hours
+    COURSE_DATA=D COURSE_OUTPUT=O COURSE_CACHE=C python -m p2ch14.shipped    minutes on a GPU, else some hours
     COURSE_DATA=E COURSE_OUTPUT=O COURSE_CACHE=F python -m p2ch14.shipped --evaluate [--varied]    ten minutes
 
 The folders keep its patients apart from yours: 480 generated ones that no chapter uses, two thirds of them varied
@@ -25,6 +25,7 @@ from p2ch14.shipped.patients import (
     REPORTED_RICHNESS,
     REPORTED_SCANS,
     REPORTED_SEED,
+    VARIED_SEED,
     cohort,
     patients_of,
     training_cohort,
@@ -57,20 +58,28 @@ MASK_THRESHOLD = 0.98
 LISTED = 30_000  # of LUNA's candidates that are no nodules, at most
 MINED_SCANS, MINED_ON_GPU = 140, 240  # of the scans that train; more take longer than the training
 FALSE_POSITIVES = 0.5  # per scan, where the threshold is chosen; one of the seven rates of the CPM
+BATCH = 16
 LARGER, FEWER = 16, 5  # on a GPU batches are so many times as large, and there are so many times fewer epochs
 
 
-def paced(epochs, lr, more, batch_size=16, **examples):
+def small_steps(epochs, lr):
+    """The options of a training in a CPU's batches."""
+    loaders = 0 if get_device().type == "cpu" else max(cores() - 1, 1)
+    options = {"epochs": epochs, "lr": lr, "batch_size": BATCH, "val_every": 0, "one_cycle": True}
+    return options | {"num_workers": loaders}
+
+
+def paced(epochs, lr, more, **examples):
     """The options of a training for this machine's device, given a CPU's.
 
     more: how many times as many examples a GPU sees. examples: how many in an epoch.
     """
-    options = {"epochs": epochs, "lr": lr, "batch_size": batch_size, "val_every": 0, "one_cycle": True}
+    options = small_steps(epochs, lr)
     if get_device().type == "cpu":
         return options | examples
-    options |= {"batch_size": LARGER * batch_size, "lr": 2 * lr, "num_workers": max(cores() - 1, 1)}
     longer = {name: FEWER * more * count for name, count in examples.items()}
-    return options | {"epochs": epochs // FEWER, "held": True} | longer
+    large_steps = {"epochs": epochs // FEWER, "lr": 2 * lr, "batch_size": LARGER * BATCH, "held": True}
+    return options | large_steps | longer
 
 
 def cores() -> int:
@@ -139,10 +148,7 @@ def choose_threshold():
 
 def train_malignancy():
     """Fine-tunes all but the first block; without --augment-scale, since size is what tells most."""
-    recipe = {"epochs": 20, "lr": 0.002, "batch_size": 16, "val_every": 0, "one_cycle": True}
-    recipe |= {"epoch_samples": 2000, "malignant": True, "balanced": True}
-    if get_device().type != "cpu":
-        recipe["num_workers"] = max(cores() - 1, 1)
+    recipe = small_steps(epochs=20, lr=0.002) | {"epoch_samples": 2000, "malignant": True, "balanced": True}
     recipe |= {f"augment_{name}": True for name in ("flip", "offset", "rotate", "noise")}
     start = HardNegativeTrainingApp.latest_run("ship-classification") / "last.state"
     recipe |= {"finetune": str(start), "finetune_depth": 4}
@@ -154,7 +160,7 @@ def evaluate(is_varied):
     """Print found, missed and false positives, and LUNA16's curve, of the shipped files on patients of their own."""
     if not (SHIPPED_SEGMENTATION.is_file() and SHIPPED_CLASSIFIER.is_file()):
         raise UserError("there are no shipped networks to measure; run this without --evaluate first")
-    cohort(REPORTED_SCANS, REPORTED_SEED, REPORTED_RICHNESS, is_varied)
+    cohort(REPORTED_SCANS, VARIED_SEED if is_varied else REPORTED_SEED, REPORTED_RICHNESS, is_varied)
     pipeline = NodulePipeline()
     # Of these patients, all are held out: none trained or tuned anything.
     results = analysed(pipeline, series_of(val_stride=1), "analysis of reported scans")

@@ -3,13 +3,14 @@
 import json
 
 from p2ch09.phantom import series_uid, write_cohort
+from p2ch10.dsets import scan_paths
 from util.errors import UserError
 from util.files import atomic_path
 from util.paths import data_root, shown
 
 RICHNESS, REPORTED_RICHNESS = 6, 3  # LUNA16 scans' nodules in each patient
 SCANS, SEED = 480, 100
-REPORTED_SCANS, REPORTED_SEED = 60, 780
+REPORTED_SCANS, REPORTED_SEED, VARIED_SEED = 60, 780, 790  # usual patients, and varied ones
 MADE_AS = "made_as.json"  # beside the lists: how the patients were made
 KINDS = ("usual", "varied")  # as the chapters' patients, and those of `p2ch09.varied`
 
@@ -37,7 +38,8 @@ def cohort(scans, seed, richness, is_varied=False):
             write_cohort(unfinished, scans, seed, richness=richness, is_varied=is_varied)
             (unfinished / MADE_AS).write_text(json.dumps(made_as), encoding="utf-8")
     note = folder / MADE_AS
-    if not note.is_file() or json.loads(note.read_text(encoding="utf-8")) != made_as:
+    is_ours = note.is_file() and json.loads(note.read_text(encoding="utf-8")) == made_as
+    if not is_ours or set(scan_paths()) != {series_uid(seed, number) for number in range(scans)}:
         raise UserError(
             f"{shown(folder)} holds other scans than the {scans} generated patients that this needs; "
             "set COURSE_DATA to a folder of its own"
