@@ -224,6 +224,28 @@ CLAIMS = [
         [{"view_high": -0.04}, {"one_look_judged": [([], [1.0])] * 12 + [([1.0], [2.0])]}],
     ),
     Claim(
+        "From 6 mm on, nothing changes: nodules stay at the top, and so do the large things that look like them. What "
+        "is smaller loses by distance, dots elsewhere more than nodules.",
+        lambda v: (
+            abs(np.subtract(*v["by_distance"][False, True][[0, 2]])) < 0.05
+            and v["by_distance"][False, False].min() > 0.8
+            and np.subtract(*v["by_distance"][True, True][[0, 2]]) > 0.1
+            and np.subtract(*v["by_distance"][True, False][[0, 2]])
+            > np.subtract(*v["by_distance"][True, True][[0, 2]]) + 0.05
+        ),
+        [{"by_distance": dict.fromkeys([(a, b) for a in (0, 1) for b in (0, 1)], np.array([0.9, 0.9, 0.9]))}],
+    ),
+    Claim(
+        "9 % are below 6 mm, and none below 5.5, where LUNA16's list has 42 % below 6. If sizes had the shares that "
+        "they have there, the mean sensitivity would be 0.68 and not 0.77",
+        lambda v: (
+            v["real"]["mean_by_luna16_sizes"]["below_6_mm"] == [0.09, 0.42]
+            and round(v["real"]["mean_by_luna16_sizes"]["mean"], 2) == 0.68
+            and round(v["real"]["mean"], 2) == 0.77
+        ),
+        [{"real": {"mean": 0.77, "mean_by_luna16_sizes": {"mean": 0.75, "below_6_mm": [0.09, 0.42]}}}],
+    ),
+    Claim(
         "For half of the suspects the views change the probability by 0.02 or more, for some by half.",
         lambda v: 0.01 < np.median(v["probability_moves"]) < 0.05 and v["probability_moves"].max() > 0.45,
         [{"probability_moves": np.array([0.02, 0.03])}, {"probability_moves": np.array([0.2, 0.6])}],

@@ -16,7 +16,7 @@ SPARED = 0.4  # of the crops get no added blur
 def rescanned(batch, generator=None):
     """A random variant of each crop of `batch` (N, 1, D, H, W) in HU: other blur, gain and offset; same shape.
 
-    In a training under autocast HU are rounded to bfloat16's 8 bits, by up to 4 HU: a fraction of a scan's noise.
+    In a training under autocast HU are rounded to bfloat16's 8 bits, a few HU: a fraction of a scan's noise.
     """
     count = len(batch)
     dtype = {"dtype": batch.dtype, "device": batch.device}
