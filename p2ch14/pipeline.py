@@ -30,8 +30,8 @@ from p2ch14.weights import (
 from util.runtime import get_device, give_back_freed_memory, has_fast_bfloat16
 from util.util import enumerateWithEstimate
 
-# The second classifier is asked about candidates from this probability of the first on; the others are rejected
-# at first sight.
+# Where both classifiers count, the second is asked about candidates from this probability of the first on; the
+# others are rejected at first sight.
 SECOND_FROM = 0.005
 MIRRORS = ((2,), (3,), (4,), (2, 3), (2, 4), (3, 4), (2, 3, 4))  # axes of (N, 1, D, H, W) to flip
 
@@ -157,21 +157,30 @@ class NodulePipeline:
             Finding(ct.geometry.xyz2irc(point.center_xyz), point.center_xyz, point.diameter_mm or None)
             for point in points
         ]
-        self._fill_in_logits(ct, findings)
+        self.judge_candidates(ct, findings)
         self.judge_malignancy(ct, findings)
         seconds = time.perf_counter() - start
         return ScanResult(ct.series_uid, str(path), seconds, findings, limits_of(ct))
 
     def classify_candidates(self, ct: Ct, findings):
         """Fill in each finding's logit and, with a malignancy network, a nodule's malignancy."""
-        self._fill_in_logits(ct, findings)
+        self.judge_candidates(ct, findings)
         self.judge_malignancy(ct, [f for f in findings if f.probability >= self.threshold])
 
-    def _fill_in_logits(self, ct, findings):
-        for finding, logit in zip(findings, self.logits_of(self.cls_model, ct, findings)):
-            finding.logit = finding.first_logit = float(logit)
+    def judge_candidates(self, ct, findings):
+        """Fill in each finding's logit, and what the first classifier says by itself, unless it is not asked."""
+        suspects = findings
+        if not self.second_decides:
+            for finding, logit in zip(findings, self.logits_of(self.cls_model, ct, findings)):
+                finding.logit = finding.first_logit = float(logit)
+            suspects = [finding for finding in findings if finding.probability >= SECOND_FROM]
         if self.second_model:
-            self._ask_second(ct, [f for f in findings if f.probability >= SECOND_FROM])
+            self._ask_second(ct, suspects)
+
+    @property
+    def second_decides(self):
+        """Whether the second classifier's word is all that counts, so that the first need not be asked."""
+        return self.second_model is not None and self.second_settings.share == 1
 
     def judge_malignancy(self, ct, nodules):
         """Fill in how likely each of these findings is malignant; nothing happens without such a network."""
@@ -184,14 +193,14 @@ class NodulePipeline:
             nodule.malignancy = float(malignancy)
 
     def _ask_second(self, ct, suspects):
-        """Join what the second classifier says of these findings to what the first said.
+        """Join what the second classifier says of these findings to what the first said, if that counts.
 
         Chapter 14, "Competition results": the ensemble.
         """
         logits = self.logits_of(self.second_model, ct, suspects, SMALL_CROP_IRC)
         for finding, logit in zip(suspects, logits):
             logit = mean_logit(self.second_logits_in_views(ct, finding, logit))
-            finding.logit = float(ensemble(finding.logit, logit, self.second_settings.share))
+            finding.logit = float(ensemble(finding.first_logit, logit, self.second_settings.share))
 
     def second_logits_in_views(self, ct, finding, logit) -> np.ndarray:
         """The second classifier's logit of one finding in as many views as it deserves, float32 (n,).

@@ -3,7 +3,7 @@
 Chapter 11's network sees 48 pixels of the scan's own size. This one sees a smaller cube of always the same
 millimetres, with twice the channels. Two networks that see different things err in different places, so an
 ensemble of both errs less (Dou et al. 2017, "Multilevel contextual 3-D CNNs for false positive reduction in
-pulmonary nodule detection").
+pulmonary nodule detection"). So do those of `course.py run`; the shipped second one decides alone.
 """
 
 import numpy as np
@@ -73,8 +73,10 @@ def ensemble(first, second, share):
 
     first, second: a number or an array. The mean of probabilities would hardly tell a sure answer from a very
     sure one. Lest one network overrule the other, however sure it is, what a logit has beyond `SUREST` counts for
-    a thousandth: enough to rank by.
+    a thousandth: enough to rank by. With share 1 the first does not count at all, and may be NaN.
     """
+    if share == 1:
+        return _bounded(second)
     first, second = _bounded(first), _bounded(second)
     return (1 - share) * first + share * second
 

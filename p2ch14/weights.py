@@ -25,7 +25,7 @@ class Settings:
     """How a network is to be used; chosen on scans that are not reported, and kept with its weights.
 
     Of a classifier: threshold, the least probability of a nodule; second_classifier, the file beside it with
-    the other half of the ensemble, or None. Of a second classifier: share, how much it counts in the ensemble;
+    a second one, or None. Of a second classifier: share, how much it counts beside the first, which at 1 is not asked;
     extents, how many times its usual millimetres it is shown, 1 among them; viewed_from, the probability from which
     it is shown all of them; mirrored_from, their mean from which it is shown their mirror images, too. Of a U-Net:
     grouping, a way of `p2ch14.grouping`; mask_threshold. Of a malignancy network: resampled, whether it wants crops

@@ -112,17 +112,25 @@ CLAIMS = [
         [{"checked_answers": []}],
     ),
     Claim(
-        "With them, it answers for both:",
+        "Told the millimetres, it lets chapter 14's pipeline judge:",
         lambda v: (
             all(
-                a["classifiers"] == 2 and a["is_nodule"] == (a["probability"] >= a["threshold"])
+                "pipeline" in a["system"] and a["is_nodule"] == (a["probability"] >= a["threshold"])
                 for a in v["whole_answers"]
             )
             and v["whole_answers"][0]["threshold"] != 0.5
         ),
         [
-            {"whole_answers": [{"classifiers": 2, "is_nodule": True, "probability": 0.6, "threshold": 0.8}]},
-            {"whole_answers": [{"classifiers": 1, "is_nodule": True, "probability": 0.9, "threshold": 0.8}]},
+            {
+                "whole_answers": [
+                    {"system": "the pipeline", "is_nodule": True, "probability": 0.6, "threshold": 0.8}
+                ]
+            },
+            {
+                "whole_answers": [
+                    {"system": "one classifier", "is_nodule": True, "probability": 0.9, "threshold": 0.8}
+                ]
+            },
         ],
     ),
     Claim(

@@ -127,6 +127,7 @@ ALL_WAYS = {"share": 0.4, "extents": (1.0, 0.85, 1.2), "viewed_from": 0.1, "mirr
         (ALL_WAYS, 24),
         (ALL_WAYS | {"mirrored_from": 0.99}, 3),
         (ALL_WAYS | {"viewed_from": 0.99}, 1),
+        (ALL_WAYS | {"share": 1.0}, 24),
     ],
 )
 def test_a_file_may_ask_for_a_second_classifier(tmp_path, random_weights, small_scan, settings, views_wanted):
@@ -156,14 +157,17 @@ def test_a_file_may_ask_for_a_second_classifier(tmp_path, random_weights, small_
         save_file(first.state_dict(), path, {"second_classifier": SECOND_CLASSIFIER})
         app = NodulePipeline(random_weights / "segmentation.state", path, device="cpu")
         app.use_bfloat16 = False
+        asked = []
+        app.cls_model.register_forward_hook(lambda *_, asked=asked: asked.append("first"))
         app.classify_candidates(ct, [place])
+        assert len(asked) == (share < 1), "whose word does not count is not asked"
         expected = first_says
-        if first_says >= pipeline.SECOND_FROM:
+        if first_says >= pipeline.SECOND_FROM or share == 1:
             odds = [p / (1 - p) for p in (first_says, second_says[:views_wanted].mean().item())]
             mean = odds[0] ** (1 - share) * odds[1] ** share
             expected = mean / (1 + mean)
         assert place.probability == pytest.approx(expected, abs=1e-3)
-        assert expit(place.first_logit) == pytest.approx(first_says, abs=1e-3)
+        assert share == 1 or expit(place.first_logit) == pytest.approx(first_says, abs=1e-3)
 
 
 logits = st.floats(-40, 40)

@@ -6,9 +6,10 @@ Open http://127.0.0.1:8000 and drop a scan on the page. Programs use:
 
     GET  /health                  {"status": "ok"}; 503 while the server stops
     GET  /metrics                 counters and times, in Prometheus's text format
-    POST /predict                 one candidate crop, .npy or JSON -> {"probability": p, "system": …} of the
-                                  first classifier, "is_nodule" null and why; with ?spacing=1.25,0.7,0.7 (mm)
-                                  of both, as in the model card, and "is_nodule" by their threshold
+    POST /predict                 one candidate crop, .npy or JSON -> {"probability": p, "system": …} of
+                                  chapter 11's classifier, "is_nodule" null and why; with ?spacing=1.25,0.7,0.7
+                                  (mm; at least 0.87 and 0.65) of chapter 14's pipeline, and "is_nodule" by
+                                  its "threshold"
     POST /scans                   a CT, .nii.gz or .zip (?name=…) -> 202 and {"job": number, "url": …}
     GET  /scans/N                 how far it is, and its findings in the end
     GET  /scans/N/findings.json   as `python -m p2ch14.nodule_analysis --json` writes them

@@ -8,9 +8,9 @@ from p2ch14.pipeline import NodulePipeline
 class WatchedAnalysis(NodulePipeline):
     """Chapter 14's analysis, which calls `watch(stage, share)` after every batch of its networks.
 
-    `share` runs from 0 to 1 in each stage. How many candidates the networks after the first will see is known
-    only when it has answered: so the classification's share is the first's for its first half, and grows with
-    every further batch afterwards, ever more slowly.
+    `share` runs from 0 to 1 in each stage. One classifier looks at every candidate, and what deserves further
+    looks is known only when it has answered: so its first looks are the first half of the classification's share,
+    which grows with every further batch afterwards, ever more slowly.
     """
 
     def __init__(self, *args, **kwargs):
@@ -28,6 +28,10 @@ class WatchedAnalysis(NodulePipeline):
         self._begin("classification", len(findings))
         return super().classify_candidates(ct, findings)
 
+    @property
+    def _sees_all(self):
+        return self.second_model if self.second_decides else self.cls_model
+
     def _begin(self, stage, total):
         self._stage, self._total, self._done, self._later = stage, max(total, 1), 0, 0
         self.watch(stage, 0.0)
@@ -36,7 +40,7 @@ class WatchedAnalysis(NodulePipeline):
         if model is self.seg_model:
             self._done += len(inputs[0])
             share = min(self._done / self._total, 1.0)
-        elif model is self.cls_model:
+        elif self._done < self._total and model is self._sees_all:
             self._done += len(inputs[0])
             share = 0.5 * min(self._done / self._total, 1.0)
         else:

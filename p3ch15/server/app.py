@@ -27,10 +27,10 @@ MAX_SCAN_BYTES = 2**29
 DEADLINE_S = 10.0  # how long a prediction may take if the client does not say
 # What answered: a probability alone does not say which threshold it may be held against.
 FIRST = "chapter 11's classifier alone"
-BOTH = "both classifiers, as in the model card"
+WHOLE = "chapter 14's pipeline, from its candidates on"
 NO_VERDICT = (
-    "the model card's threshold is for both classifiers together; add ?spacing=slice,row,column in mm to "
-    "have both judge"
+    "the model card's threshold is for chapter 14's pipeline; add ?spacing=slice,row,column in mm, and it judges "
+    "the crop"
 )
 
 
@@ -173,9 +173,9 @@ def _add_prediction(app, classify, batcher, whole):
             spacing = read_spacing(spacing)
         crop = read_crop(request.get_data(), request.mimetype)
         if spacing is not None:
-            return jsonify(whole(crop, spacing) | {"classifiers": 2, "system": BOTH})
+            return jsonify(whole(crop, spacing) | {"system": WHOLE})
         probability = batcher(crop, deadline_s) if batcher is not None else classify([crop])[0]
-        return jsonify(probability=probability, classifiers=1, system=FIRST, is_nodule=None, why=NO_VERDICT)
+        return jsonify(probability=probability, system=FIRST, is_nodule=None, why=NO_VERDICT)
 
 
 def _deadline(text):

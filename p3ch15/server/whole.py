@@ -1,8 +1,8 @@
-"""One crop through all networks that the model card speaks of (chapter 15, "What we want from deployment").
+"""One crop as chapter 14's pipeline judges it (chapter 15, "What we want from deployment").
 
-`/predict` answers with the first classifier alone: fast, and all that can be done for a crop whose voxels are of
-unknown size. The card's figures are of two classifiers together, and of a threshold chosen for both; the second
-one sees a cube of so many millimetres. With the spacing it can be cut out of the crop.
+`/predict` answers with chapter 11's classifier: fast, and all that can be done for a crop whose voxels are of
+unknown size. The model card's figures and threshold are the pipeline's, whose second classifier sees
+cubes of a fixed size in millimetres. With the spacing they can be cut out of the crop.
 """
 
 import functools
@@ -13,20 +13,18 @@ import numpy as np
 from p2ch10.ct import crop_window
 from p2ch14.findings import Finding
 from p2ch14.pipeline import NodulePipeline
-from p2ch14.resampling import SPACING_IRC
+from p2ch14.resampling import SPACING_IRC, voxels_across
 from p2ch14.second_classifier import SMALL_CROP_IRC
 from p3ch15.server.inputs import CROP_SHAPE
 from util.errors import UserError
 
 _CENTER_IRC = tuple(size // 2 for size in CROP_SHAPE)
-_NEEDED_MM = tuple(size * mm for size, mm in zip(SMALL_CROP_IRC, SPACING_IRC))
 
 
 def read_spacing(text) -> tuple[float, float, float]:
     """ "1.25,0.7,0.7", millimetres from slice to slice, row to row, column to column, as three numbers.
 
-    Raises `UserError` for anything else, and for voxels so small that a crop shows less than the second
-    classifier needs.
+    Raises `UserError` for anything else.
     """
     try:
         spacing = tuple(float(part) for part in text.split(","))
@@ -34,10 +32,6 @@ def read_spacing(text) -> tuple[float, float, float]:
         spacing = ()
     if len(spacing) != 3 or not all(0.1 <= mm <= 20 for mm in spacing):
         raise UserError("spacing must be three numbers of mm, slice, row, column, such as 1.25,0.7,0.7")
-    shown = [size * mm for size, mm in zip(CROP_SHAPE, spacing)]
-    if any(has < needs for has, needs in zip(shown, _NEEDED_MM)):
-        needs = " x ".join(f"{mm:.1f}" for mm in _NEEDED_MM)
-        raise UserError(f"with this spacing the crop shows less than the {needs} mm that are needed")
     return spacing
 
 
@@ -54,7 +48,8 @@ class _CropAsScan:
 class WholeClassifier:
     """(32, 48, 48) HU and the spacing -> {"probability", "is_nodule", "threshold"} of the card's system.
 
-    weights: of the first classifier; the second lies beside it. Networks are read at the first call.
+    weights: of chapter 11's classifier; the second lies beside it. Networks are read at the first call. Raises
+    `UserError` where the crop shows less than the second classifier may want to see.
     """
 
     def __init__(self, weights=None, device=None):
@@ -65,11 +60,26 @@ class WholeClassifier:
         return NodulePipeline(classification=self.weights, device=self.device)
 
     def __call__(self, crop, spacing_irc) -> dict:
+        self._check_that_all_views_fit(spacing_irc)
         finding = Finding(_CENTER_IRC, (0.0, 0.0, 0.0), None)
-        self.pipeline.classify_candidates(_CropAsScan(np.asarray(crop), spacing_irc), [finding])
+        self.pipeline.judge_candidates(_CropAsScan(np.asarray(crop), spacing_irc), [finding])
         threshold = self.pipeline.threshold
         return {
             "probability": finding.probability,
             "is_nodule": finding.probability >= threshold,
             "threshold": threshold,
         }
+
+    def _check_that_all_views_fit(self, spacing_irc):
+        """Also for a crop that will turn out to deserve one view: the spacing alone says what is refused."""
+        settings = self.pipeline.second_settings
+        if settings is None:
+            return
+        farthest = max(1.0, *settings.extents)
+        width = voxels_across(SMALL_CROP_IRC, [mm / farthest for mm in spacing_irc])
+        if any(needs > has for needs, has in zip(width, CROP_SHAPE)):
+            needs = " x ".join(f"{size * mm * farthest:.1f}" for size, mm in zip(SMALL_CROP_IRC, SPACING_IRC))
+            raise UserError(
+                f"with this spacing the crop shows less than the {needs} mm that are needed; have the whole scan "
+                "analysed instead"
+            )
