@@ -77,6 +77,31 @@ def test_another_failure_while_generating_is_told_as_it_is(roots):
         Dataset("toy", generate=generate, required=("numbers.csv",)).path()
 
 
+@pytest.mark.parametrize("last", ["pass", "raise BrokenPipeError('a worker is gone')"])
+def test_a_reader_that_has_seen_enough_ends_a_command_quietly(last):
+    """`command | head -1`; but a broken pipe that is not the output's is told."""
+    lines = 1 if "raise" in last else 100_000
+    code = f"""if True:
+        from util.errors import main_guard
+
+        def main():
+            for _ in range({lines}):
+                print("a line of output")
+            {last}
+
+        main_guard(main)"""
+    command = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=PROJECT
+    )
+    with command:
+        if lines > 1:
+            assert command.stdout.readline() == "a line of output\n"
+            command.stdout.close()
+        said = command.stderr.read()
+        assert command.wait() == 1
+    assert said == "" if lines > 1 else "a worker is gone" in said
+
+
 def test_a_command_on_a_full_disk_ends_with_one_sentence(capsys):
     def main():
         raise OSError(errno.ENOSPC, "No space left on device", "report.html")

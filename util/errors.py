@@ -1,6 +1,7 @@
 """Errors in one sentence: what was wrong, where, how to mend it; and the guard that commands run under."""
 
 import errno
+import os
 import sys
 
 from util.processes import end_with_command
@@ -18,7 +19,8 @@ class UserError(Exception):
 def main_guard(main):
     """Run a command's `main()`: a `UserError` becomes one line on stderr and exit status 2.
 
-    So does a disk that is full or cannot be written. Where `course.py` or a test started the command, it ends
+    So does a disk that is full or cannot be written. A reader that has seen enough (`| head`) ends the command
+    without a word, with status 1. Where `course.py` or a test started the command, it ends
     with them.
     """
     end_with_command()
@@ -27,6 +29,12 @@ def main_guard(main):
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+    except BrokenPipeError:
+        if _is_read(sys.stdout):
+            raise  # some other pipe: a worker's, say
+        # What is still buffered has nowhere to go; Python would complain about it on leaving.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
     except OSError as error:
         if error.errno not in FULL | {errno.EROFS, errno.EACCES}:
             raise
@@ -40,3 +48,12 @@ def main_guard(main):
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         sys.exit(130)
+
+
+def _is_read(stream) -> bool:
+    """Whether a line more finds a reader; a flush alone would have nothing to send."""
+    try:
+        print(file=stream, flush=True)
+    except BrokenPipeError:
+        return False
+    return True
