@@ -9,6 +9,15 @@ def _holds_zero(comparison):
     return comparison[2] <= 0 <= comparison[3]
 
 
+def _lost(by_size):
+    return by_size["filtered out"] + by_size["missed"]
+
+
+def _share_below_6_mm(by_size):
+    counts = sum(by_size.values())
+    return counts[:2].sum() / counts.sum()
+
+
 CLAIMS = [
     Claim(
         "In the first split every scan is on both sides.",
@@ -56,6 +65,16 @@ CLAIMS = [
             and sum(v["grouped_hits"]["split"]) > sum(v["grouped_hits"]["erode"])
         ),
         [{"grouped_hits": {"split": [True], "erode": [True]}}, {"groups": {"split": [[1]], "erode": [[1]]}}],
+    ),
+    Claim(
+        "By hand and in the pipeline, the second classifier says the same. Most candidates, the first of the three numbers "
+        "above the table, get one look.",
+        lambda v: (
+            np.median(v["off"]) < 0.01
+            and len(v["off"]) > 20
+            and np.mean([views == 1 for _, views in v["second_opinions"]]) > 0.5
+        ),
+        [{"off": np.full(30, 0.2)}, {"second_opinions": [(0.9, 24)] * 30}],
     ),
     Claim(
         "Half, and not one as first planned, because of a look, with earlier networks, at the one real scan",
@@ -107,6 +126,22 @@ CLAIMS = [
         "Several times as many. Neither number is wrong",
         lambda v: v["plain_false"] > 3 * v["false_positives"],
         [{"plain_false": 10, "false_positives": 5}],
+    ),
+    Claim(
+        "Small ones: nearly all that are lost are below 6 mm, where a third of the nodules are.",
+        lambda v: (
+            _lost(v["by_size"])[:2].sum() > 0.6 * _lost(v["by_size"]).sum()
+            and 0.25 < _share_below_6_mm(v["by_size"]) < 0.42
+        ),
+        [
+            {
+                "by_size": {
+                    "found": np.array([2, 16, 12, 10, 9]),
+                    "filtered out": np.array([0, 0, 2, 2, 2]),
+                    "missed": np.zeros(5),
+                }
+            }
+        ],
     ),
     Claim(
         "with another dozen of patients, the curve might as well lie anywhere in it",
@@ -224,8 +259,8 @@ CLAIMS = [
         [{"view_high": -0.04}, {"one_look_judged": [([], [1.0])] * 12 + [([1.0], [2.0])]}],
     ),
     Claim(
-        "From 6 mm on, nothing changes: nodules stay at the top, and so do the large things that look like them. What "
-        "is smaller loses by distance, dots elsewhere more than nodules.",
+        "What is marked from 6 mm on changes little: nodules stay at the top, and the large things that look like them "
+        "stay with them. Smaller marks get less probable with distance, those elsewhere more than nodules.",
         lambda v: (
             abs(np.subtract(*v["by_distance"][False, True][[0, 2]])) < 0.05
             and v["by_distance"][False, False].min() > 0.8

@@ -527,7 +527,7 @@ mirrors_exercise = Exercise(
         "A mirror undoes itself: `model(slices.flip(axes)).flip(axes)`.",
     ),
     why="""
-    A classifier's answer has no left and right, so for the chapter's second network a mean is enough. A mask has.
+    A classifier's answer has no left and right, so for the chapter's second classifier a mean is enough. A mask has.
     The test that shows it at once is a model whose answer is known, such as one that hands its input back.
     """,
 )

@@ -277,7 +277,7 @@ def main(arguments=None):
     print_standing(pipeline, cubes, false, scans, np.array([row[3] for rows in listed for row in rows]))
     if not (options.few or options.write):
         return
-    print("the second classifier alone, in all mirrors, its last layer fine-tuned:")
+    print("the second classifier from one distance, in all mirrors, its last layer fine-tuned:")
     rows = few_shot(pipeline, cubes, false, scans)
     for row in rows:
         low, high = min(row["mean"]), max(row["mean"])
