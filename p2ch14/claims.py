@@ -67,8 +67,8 @@ CLAIMS = [
         [{"grouped_hits": {"split": [True], "erode": [True]}}, {"groups": {"split": [[1]], "erode": [[1]]}}],
     ),
     Claim(
-        "By hand and in the pipeline, the second classifier says the same. Most candidates, the first of the three numbers "
-        "above the table, get one look.",
+        "By hand and in the pipeline, the second classifier says the same. Most candidates, the first of the three "
+        "numbers above the table, get one look.",
         lambda v: (
             np.median(v["off"]) < 0.01
             and len(v["off"]) > 20
