@@ -71,10 +71,10 @@ CLAIMS = [
         "numbers above the table, get one look.",
         lambda v: (
             np.median(v["off"]) < 0.01
-            and len(v["off"]) > 20
+            and len(v["off"]) > 4
             and np.mean([views == 1 for _, views in v["second_opinions"]]) > 0.5
         ),
-        [{"off": np.full(30, 0.2)}, {"second_opinions": [(0.9, 24)] * 30}],
+        [{"off": np.full(11, 0.2)}, {"second_opinions": [(0.9, 24)] * 30}],
     ),
     Claim(
         "Half, and not one as first planned, because of a look, with earlier networks, at the one real scan",

@@ -23,8 +23,7 @@ class Finding:
     with the volume of the marked voxels, or None where nothing was marked. logit: of the probability that it is
     a nodule; findings are ranked by it. malignancy: 0 to 1, or None where no malignancy network judged it.
     voxels: where its marked voxels lie in the flat scan. axes_mm: longest diameter and the one across it, as
-    `p2ch14.axes` measures nodules, or None. first_logit: what the first classifier said by itself, or NaN where it
-    was not asked.
+    `p2ch14.axes` measures nodules, or None.
     """
 
     center_irc: tuple[float, float, float]
@@ -34,7 +33,6 @@ class Finding:
     malignancy: float | None = None
     voxels: np.ndarray | None = field(default=None, repr=False, compare=False)
     axes_mm: tuple[float, float] | None = None
-    first_logit: float = field(default=math.nan, repr=False, compare=False)
 
     @property
     def probability(self) -> float:

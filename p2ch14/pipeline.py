@@ -168,11 +168,11 @@ class NodulePipeline:
         self.judge_malignancy(ct, [f for f in findings if f.probability >= self.threshold])
 
     def judge_candidates(self, ct, findings):
-        """Fill in each finding's logit, and what the first classifier says by itself, unless it is not asked."""
+        """Fill in each finding's logit."""
         suspects = findings
         if not self.second_decides:
             for finding, logit in zip(findings, self.logits_of(self.cls_model, ct, findings)):
-                finding.logit = finding.first_logit = float(logit)
+                finding.logit = float(logit)
             suspects = [finding for finding in findings if finding.probability >= SECOND_FROM]
         if self.second_model:
             self._ask_second(ct, suspects)
@@ -200,7 +200,7 @@ class NodulePipeline:
         logits = self.logits_of(self.second_model, ct, suspects, SMALL_CROP_IRC)
         for finding, logit in zip(suspects, logits):
             logit = mean_logit(self.second_logits_in_views(ct, finding, logit))
-            finding.logit = float(ensemble(finding.first_logit, logit, self.second_settings.share))
+            finding.logit = float(ensemble(finding.logit, logit, self.second_settings.share))
 
     def second_logits_in_views(self, ct, finding, logit) -> np.ndarray:
         """The second classifier's logit of one finding in as many views as it deserves, float32 (n,).

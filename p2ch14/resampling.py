@@ -19,8 +19,7 @@ def resampled_crop(cut, spacing_irc, size_irc=CROP_IRC, extent=1.0):
     that crop of the scan; spacing_irc: the scan's voxels, mm. extent: so many times as many millimetres across,
     in as many voxels: things look smaller from farther away.
     """
-    seeming_irc = [own / extent for own in spacing_irc]
-    return _resampled(cut(voxels_across(size_irc, seeming_irc)), size_irc)
+    return _resampled(cut(voxels_across(size_irc, spacing_irc, extent)), size_irc)
 
 
 def _resampled(raw, size_irc):
@@ -28,9 +27,12 @@ def _resampled(raw, size_irc):
     return F.interpolate(raw_t, size=tuple(size_irc), mode="trilinear", align_corners=False)[0, 0]
 
 
-def voxels_across(size_irc, spacing_irc) -> list[int]:
-    """How many of a scan's voxels (`spacing_irc` mm) a resampled crop of `size_irc` spans along each axis."""
-    return [max(round(n * to / own), 1) for n, to, own in zip(size_irc, SPACING_IRC, spacing_irc)]
+def voxels_across(size_irc, spacing_irc, extent=1.0) -> list[int]:
+    """How many of a scan's voxels (`spacing_irc` mm) a resampled crop of `size_irc` spans along each axis.
+
+    extent: as for `resampled_crop`.
+    """
+    return [max(round(n * to / (own / extent)), 1) for n, to, own in zip(size_irc, SPACING_IRC, spacing_irc)]
 
 
 def resampled_patch(info, size_irc, patch_irc):

@@ -76,7 +76,7 @@ class WholeClassifier:
         if settings is None:
             return
         farthest = max(1.0, *settings.extents)
-        width = voxels_across(SMALL_CROP_IRC, [mm / farthest for mm in spacing_irc])
+        width = voxels_across(SMALL_CROP_IRC, spacing_irc, farthest)
         if any(needs > has for needs, has in zip(width, CROP_SHAPE)):
             needs = " x ".join(f"{size * mm * farthest:.1f}" for size, mm in zip(SMALL_CROP_IRC, SPACING_IRC))
             raise UserError(
